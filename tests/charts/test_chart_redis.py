@@ -19,13 +19,22 @@ from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogSettings, open_producer
 from reprise.materializer.runner import fold_until_idle
 from reprise.materializer.settings import MaterializerSettings
-from reprise.routing import RolloutEvidence, RoutingDocument, allocate, document_key, evidence_key
+from reprise.routing import (
+    DocumentKeys,
+    RolloutEvidence,
+    RoutingDocument,
+    allocate,
+    document_key,
+    evidence_key,
+    signature_key,
+)
 from reprise.routing.store import RoutingStore
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
 from support.chart import render
 from support.histories import PLAN_FILE, PROJECT, event_table, make_events
+from support.key_files import key_files
 from support.redis import RedisServer, running_redis
 
 pytestmark = pytest.mark.redis
@@ -182,14 +191,20 @@ def test_nobody_comes_in_without_a_name(server: RedisServer) -> None:
         client.ping()
 
 
-def test_the_operator_publishes_what_predictors_read_and_outcomes_say(server: RedisServer) -> None:
+def test_the_operator_publishes_what_predictors_read_and_outcomes_say(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    keys = DocumentKeys.read(signing=key_files(tmp_path, "operator").private)
     document = RoutingDocument(
         generation=1, rollout="a/b", salt="", arms=allocate("sha256:" + "a" * 64, [], {})
     )
-    store = RoutingStore(OnlineStoreSettings(**settings(server, "rollout"), feast_project=PROJECT))
+    store = RoutingStore(OnlineStoreSettings(**settings(server, "rollout"), feast_project=PROJECT), keys)
     store.publish_document(document)
     assert (store.document(), store.evidence()) == (document, None)
-    assert connection(server, "predictor").get(document_key(PROJECT)) == document.to_bytes()
+    signature = keys.sign(document_key(PROJECT), document.to_bytes())
+    for user in ("predictor", "outcomes", "doctor"):
+        assert connection(server, user).get(document_key(PROJECT)) == document.to_bytes()
+        assert connection(server, user).get(signature_key(document_key(PROJECT))) == signature
     for user in ("predictor", "materializer", "feast"):
         with pytest.raises(NoPermissionError):
             connection(server, user).set(document_key(PROJECT), b"{}")
@@ -197,14 +212,20 @@ def test_the_operator_publishes_what_predictors_read_and_outcomes_say(server: Re
         connection(server, "rollout").set(evidence_key(PROJECT), b"{}")
 
 
-def test_the_outcomes_read_the_routing_document_and_publish_evidence(server: RedisServer) -> None:
+def test_the_outcomes_read_the_routing_document_and_publish_evidence(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    keys = DocumentKeys.read(signing=key_files(tmp_path, "outcomes").private)
     given = OnlineStoreSettings(**settings(server, "outcomes"), feast_project=PROJECT)  # type: ignore[arg-type]
     evidence = RolloutEvidence(rollout="a/b", computed_at=datetime.now(UTC), candidates=())
-    with RoutingStore(given) as store:
+    with RoutingStore(given, evidence_keys=keys) as store:
         document = store.document()
         store.publish_evidence(evidence)
     assert document is None or document.rollout == "a/b"
     operator = connection(server, "rollout")
     assert RolloutEvidence.from_bytes(operator.get(evidence_key(PROJECT))) == evidence  # type: ignore[arg-type]
+    assert operator.get(signature_key(evidence_key(PROJECT))) == keys.sign(
+        evidence_key(PROJECT), evidence.to_bytes()
+    )
     with pytest.raises(NoPermissionError):
         connection(server, "outcomes").set(document_key(PROJECT), b"{}")

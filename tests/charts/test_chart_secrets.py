@@ -134,6 +134,47 @@ def test_models_are_verified_where_they_are_loaded_and_signed_only_by_the_traine
     assert mounts_of(release, "signing-key") == {"trainer", "seed"}
 
 
+def test_routing_and_evidence_are_signed_by_who_writes_them_and_verified_by_who_reads_them() -> None:
+    signing = "trustedKeys=PEM,{0}.signing.keySecret={0}-key"
+    values = ",".join(f"{name}.signing.{signing.format(name)}" for name in ("rollout", "outcomes"))
+    release = render(*OPTIONS, f"--set={values}")
+    assert release.config("reprise-trusted-keys") == {"routing.pem": "PEM\n", "evidence.pem": "PEM\n"}
+    found = {
+        (name.removeprefix("REPRISE_"), value.removeprefix("/etc/reprise/"), component)
+        for component in ("predictor", "rollout", "outcomes", "doctor", "trainer", "scoring", "materializer")
+        for name, value in release.config(f"reprise-{component}").items()
+        if name.endswith("_KEYS_FILE") or name.endswith("_KEY_FILE")
+    }
+    assert found == {
+        *(
+            ("ROUTING_TRUSTED_KEYS_FILE", "trusted-keys/routing.pem", each)
+            for each in ("predictor", "rollout", "outcomes", "doctor")
+        ),
+        ("ROUTING_SIGNING_KEY_FILE", "signing-key/signing.pem", "rollout"),
+        ("EVIDENCE_TRUSTED_KEYS_FILE", "trusted-keys/evidence.pem", "rollout"),
+        ("EVIDENCE_SIGNING_KEY_FILE", "signing-key/signing.pem", "outcomes"),
+    }
+    assert {"predictor", "rollout", "outcomes", "doctor"} <= mounts_of(release, "trusted-keys")
+    secrets = {
+        manifest.component: volume["secret"]["secretName"]
+        for manifest, pod in release.pods()
+        for volume in pod.spec.volumes
+        if volume["name"] == "signing-key"
+    }
+    assert secrets == {"rollout": "rollout-key", "outcomes": "outcomes-key"}
+    assert mounts_of(release, "signing-key") == set(secrets)
+    for name in secrets:
+        with pytest.raises(RenderingError, match=rf"name the Secret .* in {name}\.signing\.keySecret"):
+            render(*OPTIONS, f"--set={values},{name}.signing.keySecret=")
+
+
+def test_production_refuses_unsigned_routing_and_evidence() -> None:
+    release = render("-f", "production")
+    assert "REPRISE_ROUTING_TRUSTED_KEYS_FILE" in release.config("reprise-predictor")
+    operating = render("-f", "production", "--set=rollout.enabled=true,outcomes.enabled=true")
+    assert mounts_of(operating, "signing-key") == {"trainer", "rollout", "outcomes"}
+
+
 def test_production_refuses_unsigned_models() -> None:
     assert "REPRISE_TRUSTED_KEYS_FILE" in render("-f", "production").config("reprise-predictor")
     with pytest.raises(RenderingError, match=r"requireSignature needs storage\.models\.trustedKeys"):

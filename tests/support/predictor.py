@@ -13,7 +13,7 @@ from reprise.log import LogProducer
 from reprise.predictor.app import create_app
 from reprise.predictor.context import OpenTracing, PredictorContext, build_context
 from reprise.predictor.settings import PredictorSettings
-from reprise.routing import RoutingDocument
+from reprise.routing import DocumentKeys, RoutingDocument, document_key, signature_key
 from support.fake_reader import FakeReader
 from support.faulty_proxy import FaultyProxy
 from support.redis import RedisServer
@@ -59,9 +59,11 @@ class RunningPredictor:
         assert portal is not None
         return portal.call(function, *arguments)
 
-    def route(self, document: RoutingDocument | bytes) -> None:
+    def route(self, document: RoutingDocument | bytes, signed_by: Path | None = None) -> None:
         """Publish a routing document and have the predictor look at it until nothing is loading."""
-        self.routing.data = document if isinstance(document, bytes) else document.to_bytes()
+        data = document if isinstance(document, bytes) else document.to_bytes()
+        self.routing.data = data
+        self.routing.signature = DocumentKeys.read(signing=signed_by).sign(document_key("reprise"), data)
         self.refresh_routing()
 
     def refresh_routing(self) -> None:
@@ -92,12 +94,13 @@ class PublishedRouting:
 
     def __init__(self) -> None:
         self.data: bytes | None = None
+        self.signature: bytes | None = None
         self.failure: Exception | None = None
 
-    async def __call__(self) -> bytes | None:
+    async def __call__(self, key: str) -> bytes | None:
         if self.failure is not None:
             raise self.failure
-        return self.data
+        return self.signature if key == signature_key(document_key("reprise")) else self.data
 
 
 def published(store: Path, files: BundleFiles) -> str:

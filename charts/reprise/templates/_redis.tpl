@@ -85,18 +85,18 @@ REDIS_CA_FILE: /etc/reprise/redis/ca.crt
 {{- $rows := printf "~*%s" .Values.feast.project -}}
 {{- $routing := printf "routing:%s" .Values.feast.project -}}
 {{- $seen := printf "~seen:%s:* ~settled:%s:*" .Values.feast.project .Values.feast.project -}}
-# HMGET for the rows of a prediction, GET for the routing document, PING for readiness
-predictor: "%R{{ $rows }} %R~{{ $routing }}:document -@all +ping +hmget +get"
+# HMGET for the rows of a prediction, GET for the routing document and its signature, PING for readiness
+predictor: "%R{{ $rows }} %R~{{ $routing }}:document* -@all +ping +hmget +get"
 # GET and SET for the routing document, GET for the evidence
-rollout: "~{{ $routing }}:document %R~{{ $routing }}:evidence -@all +ping +get +set"
+rollout: "~{{ $routing }}:document* %R~{{ $routing }}:evidence* -@all +ping +get +set"
 # GET for the routing document, SET for the evidence
-outcomes: "%R~{{ $routing }}:document %W~{{ $routing }}:evidence -@all +ping +get +set"
+outcomes: "%R~{{ $routing }}:document* %W~{{ $routing }}:evidence* -@all +ping +get +set"
 # reads rows, writes them with a compare-and-set script, stores event ids, lists and removes the rows of erased users
 materializer: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +get +set +scan +unlink"
 # reads and writes the same; for --replace it also lists rows and removes their fields; GET is reprise forget's
 backfill: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +get +set +scan +hdel"
 # writes and removes its own keys, removes the rows of canaries, checks ACLs with ACL DRYRUN
-doctor: "~reprise-doctor:{{ .Values.feast.project }}:* %W~*reprise-doctor-*{{ .Values.feast.project }} %R~{{ $routing }}:document -@all +ping +set +get +del +acl|dryrun"
+doctor: "~reprise-doctor:{{ .Values.feast.project }}:* %W~*reprise-doctor-*{{ .Values.feast.project }} %R~{{ $routing }}:document* -@all +ping +set +get +del +acl|dryrun"
 # feast apply writes the registry alone; HMGET for reading features
 feast: "%R{{ $rows }} -@all +ping +hmget"
 # INFO and similar commands, no keys

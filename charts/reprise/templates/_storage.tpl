@@ -25,7 +25,7 @@
   readOnly: {{ $readOnly }}
 {{- end }}
 {{- end }}
-{{- if and (has "models" (index . 1)) $root.Values.storage.models.trustedKeys }}
+{{- if and (has "models" (index . 1)) (include "reprise.trustedKeys" $root) }}
 - name: trusted-keys
   mountPath: /etc/reprise/trusted-keys
   readOnly: true
@@ -41,7 +41,7 @@
     claimName: {{ include "reprise.storage.claim" (list $root .) }}
 {{- end }}
 {{- end }}
-{{- if and (has "models" (index . 1)) $root.Values.storage.models.trustedKeys }}
+{{- if and (has "models" (index . 1)) (include "reprise.trustedKeys" $root) }}
 - name: trusted-keys
   configMap:
     name: {{ include "reprise.fullname" $root }}-trusted-keys
@@ -56,9 +56,25 @@ REPRISE_TRUSTED_KEYS_FILE: /etc/reprise/trusted-keys/trusted.pem
 {{- end }}
 {{- end -}}
 
-{{/* Private key that signs models. */}}
+{{/* The files of public keys: of models, the routing document and the evidence. */}}
+{{- define "reprise.trustedKeys" -}}
+{{- range $name, $keys := dict "trusted" .Values.storage.models.trustedKeys "routing" .Values.rollout.signing.trustedKeys "evidence" .Values.outcomes.signing.trustedKeys }}
+{{- with $keys }}
+{{ $name }}.pem: |
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.routing.config" -}}
+{{- if .Values.rollout.signing.trustedKeys -}}
+REPRISE_ROUTING_TRUSTED_KEYS_FILE: /etc/reprise/trusted-keys/routing.pem
+{{- end }}
+{{- end -}}
+
+{{/* Private key that signs what a component publishes. Take the name of its Secret. */}}
 {{- define "reprise.signing.mounts" -}}
-{{- if .Values.storage.models.signingKeySecret }}
+{{- if . }}
 - name: signing-key
   mountPath: /etc/reprise/signing-key
   readOnly: true
@@ -66,7 +82,7 @@ REPRISE_TRUSTED_KEYS_FILE: /etc/reprise/trusted-keys/trusted.pem
 {{- end -}}
 
 {{- define "reprise.signing.volumes" -}}
-{{- with .Values.storage.models.signingKeySecret }}
+{{- with . }}
 - name: signing-key
   secret:
     secretName: {{ . }}

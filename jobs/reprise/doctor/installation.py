@@ -37,7 +37,7 @@ from reprise.doctor.settings import DoctorSettings
 from reprise.features.plan import Plan
 from reprise.log import TOPICS, open_producer
 from reprise.log.backend import describe_log, inspect_topics
-from reprise.routing import RoutingDocument
+from reprise.routing import DocumentKeys, RoutingDocument
 from reprise.routing.store import RoutingStore
 
 _RESPONSE_SECONDS = 10.0
@@ -112,7 +112,8 @@ class Installation:
 
     def _expected_model(self) -> tuple[str, str]:
         def read_document() -> RoutingDocument | None:
-            with RoutingStore(self.settings) as store:
+            keys = DocumentKeys.read(trusted=self.settings.routing_trusted_keys_file)
+            with RoutingStore(self.settings, keys) as store:
                 return store.document()
 
         return expected_model(read_document, self.settings.model_store, self.settings.model_digest)

@@ -7,12 +7,13 @@ from pydantic_settings import SettingsConfigDict
 
 from reprise.bundle.settings import TrustSettings
 from reprise.log import EventLogSettings
+from reprise.routing.settings import RoutingTrustSettings
 from reprise.store.settings import OnlineStoreSettings
 
 LATEST = "latest"
 
 
-class DoctorSettings(OnlineStoreSettings, EventLogSettings, TrustSettings):
+class DoctorSettings(OnlineStoreSettings, EventLogSettings, TrustSettings, RoutingTrustSettings):
     """Addresses of an installation's components, and timeouts."""
 
     model_config = SettingsConfigDict(env_prefix="DOCTOR_")

@@ -23,7 +23,7 @@ from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot, take_snapshot
 from reprise.outcomes.tables.compared_arms import ComparedArms, arms_of_document, arms_of_predictions
 from reprise.outcomes.tables.outcome_join import join_outcomes, open_predictions
-from reprise.routing import RoutingDocument
+from reprise.routing import DocumentKeys, RoutingDocument
 from reprise.routing.store import RoutingStore
 from reprise.runtime.durations import microseconds
 from reprise.runtime.progress import progress
@@ -52,12 +52,13 @@ def run(settings: OutcomesSettings) -> JobResult:
         BundleError: The model store cannot be read.
         StorageError: The report cannot be written.
         StoreError: Redis is unavailable.
-        InvalidRoutingError: The routing document breaks its format.
+        InvalidRoutingError: The routing document breaks its format, or is not signed by a trusted key.
+        InvalidKeyFileError: A file of keys has none.
         FeatureEngineError: No event makes features.
     """
     document = None
     if settings.publish:
-        with RoutingStore(settings) as routing:
+        with _open_routing(settings) as routing:
             document = routing.document()
     evaluation = evaluate(settings, document)
     storage = open_storage(settings.out)
@@ -68,9 +69,14 @@ def run(settings: OutcomesSettings) -> JobResult:
     if evidence is not None:
         storage.write(EVIDENCE, evidence.to_bytes())
         if settings.publish:
-            with RoutingStore(settings) as routing:
+            with _open_routing(settings) as routing:
                 routing.publish_evidence(evidence)
     return JobResult(evaluation, storage.location(REPORT))
+
+
+def _open_routing(settings: OutcomesSettings) -> RoutingStore:
+    trusted, signing = settings.routing_trusted_keys_file, settings.evidence_signing_key_file
+    return RoutingStore(settings, DocumentKeys.read(trusted=trusted), DocumentKeys.read(signing=signing))
 
 
 def evaluate(settings: OutcomesSettings, document: RoutingDocument | None) -> Evaluation:

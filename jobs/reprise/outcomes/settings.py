@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import click
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import AwareDatetime, Field, FilePath, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from reprise.archive.settings import OfflineStoreSettings
 from reprise.bundle.settings import ModelStoreSettings, TrustSettings
+from reprise.routing.settings import RoutingTrustSettings
 from reprise.runtime.durations import EPOCH, microseconds
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
@@ -19,7 +20,12 @@ _SENDER = "(authenticated|kafka|key:[A-Za-z0-9._-]{1,64})"
 
 
 class OutcomesSettings(
-    OnlineStoreSettings, OfflineStoreSettings, ModelStoreSettings, TrustSettings, JobSettings
+    OnlineStoreSettings,
+    OfflineStoreSettings,
+    ModelStoreSettings,
+    TrustSettings,
+    RoutingTrustSettings,
+    JobSettings,
 ):
     """Settings of the outcomes job: ``OUTCOMES_*`` in the environment, or options."""
 
@@ -157,6 +163,11 @@ class OutcomesSettings(
     )
     publish: bool = Field(
         default=True, description="Read the routing document from Redis, and publish evidence there."
+    )
+    evidence_signing_key_file: FilePath | None = Field(
+        default=None,
+        validation_alias="REPRISE_EVIDENCE_SIGNING_KEY_FILE",
+        description="PEM file of the private key that signs the evidence; not signed if absent.",
     )
     memory_limit: str = Field(
         default="2GiB", description="Memory limit of DuckDB, such as 2GiB; beyond, it spills to disk."

@@ -46,7 +46,7 @@ class UnfinishedRehearsalError(BundleError):
 
 
 class UntrustedBundleError(BundleError):
-    """A manifest is not signed by a trusted key."""
+    """A manifest, or a document, is not signed by a trusted key."""
 
 
 class InvalidKeyFileError(BundleError):

@@ -1,4 +1,4 @@
-"""Signatures of manifests: Ed25519, with keys in PEM files as OpenSSL writes them.
+"""Signatures of manifests and documents: Ed25519, with keys in PEM files as OpenSSL writes them.
 
 A manifest has the digest of each file that is loaded, so that its signature is one of the bundle.
 """
@@ -45,13 +45,13 @@ class SigningKey:
             key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
         )
 
-    def sign(self, manifest: bytes) -> bytes:
-        """Return the signature of a manifest in base64; the same key always gives the same one."""
-        return base64.b64encode(self._key.sign(manifest))
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature of the bytes in base64; the same key always gives the same one."""
+        return base64.b64encode(self._key.sign(data))
 
 
 class TrustedKeys:
-    """The public keys in a file, which is read for each manifest, so that keys can be rotated.
+    """The public keys in a file, which is read for each signature, so that keys can be rotated.
 
     Raises:
         InvalidKeyFileError: The file has no key, or one that is not Ed25519.
@@ -61,7 +61,7 @@ class TrustedKeys:
         self._path = path
         self._keys()
 
-    def verify(self, manifest: bytes, signatures: bytes, location: str) -> None:
+    def verify(self, data: bytes, signatures: bytes, location: str) -> None:
         """Return if one of the signatures, each a line of base64, is by one of the keys.
 
         Raises:
@@ -72,7 +72,7 @@ class TrustedKeys:
         for line in signatures.split():
             for key in keys:
                 try:
-                    key.verify(base64.b64decode(line, validate=True), manifest)
+                    key.verify(base64.b64decode(line, validate=True), data)
                 except (InvalidSignature, binascii.Error):
                     continue
                 return

@@ -19,3 +19,5 @@ from reprise.routing.document import document_key as document_key
 from reprise.routing.evidence import CandidateEvidence as CandidateEvidence
 from reprise.routing.evidence import RolloutEvidence as RolloutEvidence
 from reprise.routing.evidence import evidence_key as evidence_key
+from reprise.routing.signatures import DocumentKeys as DocumentKeys
+from reprise.routing.signatures import signature_key as signature_key

@@ -25,7 +25,7 @@ from reprise.predictor.services.shadow_traffic import ShadowTraffic
 from reprise.predictor.settings import PredictorSettings
 from reprise.predictor.storage.prediction_log import PredictionLog
 from reprise.predictor.storage.state_reader import CircuitBreaker, CircuitBreakingReader, StateReader
-from reprise.routing import document_key
+from reprise.routing import DocumentKeys, document_key
 from reprise.runtime.settings import TraceSettings
 from reprise.store.async_client import DocumentReader
 from reprise.store.reader import OnlineReader
@@ -73,7 +73,7 @@ def build_context(
         StorageAddressError: The model store's URL is invalid.
         StoreRefusedError: The CA file of the online store is not a PEM file.
         InvalidKeysError: The API keys are invalid.
-        InvalidKeyFileError: The file of trusted keys has no key.
+        InvalidKeyFileError: A file of trusted keys has none.
         InvalidSettingsError: Tracing is on, but OpenTelemetry is not installed, or the key of user ids is unusable.
     """
     registry = process_registry(DISTRIBUTION)
@@ -97,8 +97,16 @@ def build_context(
     document_reader = None
     if fetch_routing is None:
         document_reader = DocumentReader(settings)
-        fetch_routing = partial(document_reader.get, document_key(settings.feast_project))
-    router = ModelRouter(configured_model, loader, settings.slowest_row_seconds, fetch_routing, arm_metrics)
+        fetch_routing = document_reader.get
+    router = ModelRouter(
+        configured_model,
+        loader,
+        settings.slowest_row_seconds,
+        fetch_routing,
+        document_key(settings.feast_project),
+        DocumentKeys.read(trusted=settings.routing_trusted_keys_file),
+        arm_metrics,
+    )
     ScoreDrift(registry, lambda: arm_metrics.score_counts, partial(_evaluation_scores, router))
     prediction_log = record_shadow = None
     if settings.logs_predictions:

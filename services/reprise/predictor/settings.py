@@ -9,6 +9,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from reprise.bundle.settings import TrustSettings
 from reprise.events.event import EVENT_TYPE_PATTERN
 from reprise.log.settings import EventLogSettings
+from reprise.routing.settings import RoutingTrustSettings
 from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings, UserIdSettings
 from reprise.store.settings import OnlineStoreSettings
 
@@ -22,6 +23,7 @@ class PredictorSettings(
     OnlineStoreSettings,
     EventLogSettings,
     TrustSettings,
+    RoutingTrustSettings,
     TraceSettings,
     UserIdSettings,
 ):

@@ -22,6 +22,7 @@ from reprise.rollout.reconcile_loop import ReconcileLoop
 from reprise.rollout.reconciler import OperatorContext, Reconciler
 from reprise.rollout.resource.crd import GROUP, PLURAL, VERSION
 from reprise.rollout.settings import RolloutSettings
+from reprise.routing import DocumentKeys
 from reprise.routing.store import RoutingStore
 
 
@@ -32,7 +33,7 @@ def serve(settings: RolloutSettings) -> None:
         RolloutError: There is no cluster, or the CRD is not installed.
         ServerStartError: The port is in use.
         StorageAddressError: The URL of the model store is invalid.
-        InvalidKeyFileError: The file of trusted keys has no key.
+        InvalidKeyFileError: A file of keys has none.
     """
     for chatty in ("aiohttp.access", "httpx", "kopf"):
         # They log every request and event; the operator's own log has what matters of both.
@@ -96,7 +97,11 @@ def build_registry(loop: ReconcileLoop) -> kopf.OperatorRegistry:
 
 
 def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack) -> ReconcileLoop:
-    store = stack.enter_context(RoutingStore(settings))
+    document_keys = DocumentKeys.read(
+        signing=settings.routing_signing_key_file, trusted=settings.routing_trusted_keys_file
+    )
+    evidence_keys = DocumentKeys.read(trusted=settings.evidence_trusted_keys_file)
+    store = stack.enter_context(RoutingStore(settings, document_keys, evidence_keys))
     predictors = PredictorClient(settings.predictor_timeout_seconds)
     stack.callback(predictors.close)
     measure = no_metrics

@@ -1,14 +1,15 @@
 """Settings of the operator."""
 
-from pydantic import Field
+from pydantic import Field, FilePath
 from pydantic_settings import SettingsConfigDict
 
 from reprise.bundle.settings import TrustSettings
+from reprise.routing.settings import RoutingTrustSettings
 from reprise.runtime.settings import ApiSettings
 from reprise.store.settings import OnlineStoreSettings
 
 
-class RolloutSettings(ApiSettings, OnlineStoreSettings, TrustSettings):
+class RolloutSettings(ApiSettings, OnlineStoreSettings, TrustSettings, RoutingTrustSettings):
     """Settings of the operator: ``ROLLOUT_*`` in the environment."""
 
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_")
@@ -31,6 +32,17 @@ class RolloutSettings(ApiSettings, OnlineStoreSettings, TrustSettings):
         validation_alias="MODEL_STORE",
         description="Model store, whose latest follows the baseline after a promotion, and whose bundles are verified;"
         " neither is done if absent.",
+    )
+    routing_signing_key_file: FilePath | None = Field(
+        default=None,
+        validation_alias="REPRISE_ROUTING_SIGNING_KEY_FILE",
+        description="PEM file of the private key that signs the routing document; not signed if absent.",
+    )
+    evidence_trusted_keys_file: FilePath | None = Field(
+        default=None,
+        validation_alias="REPRISE_EVIDENCE_TRUSTED_KEYS_FILE",
+        description="PEM file of Ed25519 public keys, by one of which the evidence has to be signed; signatures are not"
+        " checked if absent.",
     )
     predictor_selector: str = Field(
         default="app.kubernetes.io/component=predictor",

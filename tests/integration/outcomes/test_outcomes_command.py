@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from reprise.outcomes.main import INCONSISTENT, command
-from reprise.routing import RolloutEvidence, document_key, evidence_key
+from reprise.routing import DocumentKeys, RolloutEvidence, document_key, evidence_key, signature_key
+from support.key_files import key_files
 from support.outcomes import Archive, Shop, input_histograms, make_archive
 from support.redis import RedisServer
 
@@ -63,12 +64,16 @@ def test_operator_finds_the_evidence_and_prometheus_the_metrics(
 ) -> None:
     archive = make_archive(tmp_path, Shop(users=300, candidate_weights={"pair_purchases": -5.0}))
     url, pushed = pushgateway
+    keys, key = key_files(tmp_path, "outcomes"), evidence_key("reprise")
     with Redis(redis_server.host, redis_server.port) as client:
         client.set(document_key("reprise"), archive.document.to_bytes())
-        result = outcomes(archive, tmp_path / "out", redis_server, PUSHGATEWAY_URL=url)
+        signing = {"REPRISE_EVIDENCE_SIGNING_KEY_FILE": str(keys.private)}
+        result = outcomes(archive, tmp_path / "out", redis_server, PUSHGATEWAY_URL=url, **signing)
         assert result.exit_code == 0, result.output
-        published = client.get(evidence_key("reprise"))
+        published, signature = client.get(key), client.get(signature_key(key))
     assert isinstance(published, bytes)
+    assert isinstance(signature, bytes)
+    DocumentKeys.read(trusted=keys.public).verify("rollout evidence", key, published, signature)
     evidence = RolloutEvidence.from_bytes(published)
     assert evidence.rollout == "shop/trial"
     assert [(said.verdict, said.metric) for said in evidence.candidates] == [("worse", "brier")]

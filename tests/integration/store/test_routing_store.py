@@ -1,9 +1,19 @@
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from reprise.routing import InvalidRoutingError, RolloutEvidence, RoutingDocument, allocate, document_key
+from reprise.routing import (
+    DocumentKeys,
+    InvalidRoutingError,
+    RolloutEvidence,
+    RoutingDocument,
+    allocate,
+    document_key,
+    signature_key,
+)
 from reprise.routing.store import RoutingStore
+from support.key_files import key_files
 from support.redis import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -36,3 +46,46 @@ def test_document_that_breaks_the_format_is_refused(redis_server: RedisServer) -
         client.set(KEY, b"{}")
         with pytest.raises(InvalidRoutingError, match="generation"):
             store.document()
+
+
+def test_signed_documents_are_read_with_and_without_keys_and_unsigned_ones_without(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    operator, outcomes = key_files(tmp_path, "operator"), key_files(tmp_path, "outcomes")
+    trusting = DocumentKeys.read(trusted=operator.public), DocumentKeys.read(trusted=outcomes.public)
+    signing = DocumentKeys.read(signing=operator.private), DocumentKeys.read(signing=outcomes.private)
+    settings = redis_server.settings()
+    with RoutingStore(settings) as plain, RoutingStore(settings, *trusting) as reader:
+        for store in plain, RoutingStore(settings, *reversed(signing)):
+            store.publish_document(DOCUMENT)
+            store.publish_evidence(EVIDENCE)
+            for read in reader.document, reader.evidence:
+                with pytest.raises(InvalidRoutingError, match=r"signed by any key|no signature of it"):
+                    read()
+            assert (plain.document(), plain.evidence()) == (DOCUMENT, EVIDENCE)
+        with RoutingStore(settings, *signing) as writer, redis_server.client() as client:
+            writer.publish_document(DOCUMENT, expires=timedelta(seconds=50))
+            writer.publish_evidence(EVIDENCE)
+            assert 0 < client.pttl(signature_key(KEY)) <= 50_000
+        for store in plain, reader:
+            assert (store.document(), store.evidence()) == (DOCUMENT, EVIDENCE)
+
+
+def test_older_signed_evidence_is_refused_by_who_has_read_newer(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    own = key_files(tmp_path, "own")
+    keys = DocumentKeys.read(signing=own.private, trusted=own.public)
+    older = EVIDENCE.model_copy(update={"computed_at": EVIDENCE.computed_at - timedelta(days=1)})
+    with (
+        RoutingStore(redis_server.settings(), evidence_keys=keys) as store,
+        RoutingStore(redis_server.settings()) as plain,
+    ):
+        store.publish_evidence(older)
+        assert (store.evidence(), plain.evidence()) == (older, older)
+        store.publish_evidence(EVIDENCE)
+        assert (store.evidence(), plain.evidence()) == (EVIDENCE, EVIDENCE)
+        store.publish_evidence(older)
+        assert plain.evidence() == older
+        with pytest.raises(InvalidRoutingError, match=r"computed_at: .* is before"):
+            store.evidence()

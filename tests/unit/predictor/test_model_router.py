@@ -5,11 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from reprise.bundle import BundleStore
 from reprise.bundle.signature import SigningKey
-from reprise.routing import BASELINE, RoutingDocument, RoutingReport, Share, allocate, assign
+from reprise.routing import (
+    BASELINE,
+    DocumentKeys,
+    RoutingDocument,
+    RoutingReport,
+    Share,
+    allocate,
+    assign,
+    document_key,
+)
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
+from support.key_files import key_files
 from support.predictor import RunningPredictor, published, running_predictor
 from support.served_bundles import HUGE, bundle_files, expensive_graph, small_plan
 
@@ -246,21 +257,19 @@ def test_invalid_document_is_refused_and_the_previous_one_stays(
     assert "routing document" in said.refused
     assert predictor.metric("reprise_predictor_routing_refused") == 1
     assert ask(predictor, "u")["arm"] == "deeper"
-    predictor.route(routing(baseline, generation=3))
-    assert report(predictor).refused is None
+    predictor.route(good)
+    assert report(predictor).refused is None, "the operator has restored it"
     assert predictor.metric("reprise_predictor_routing_refused") == 0
 
 
 def test_a_document_can_only_choose_among_bundles_that_a_trusted_key_has_signed(tmp_path: Path) -> None:
-    private, public = SigningKey.generate()
-    for name, content in ("key", private), ("trusted", public):
-        (tmp_path / name).write_bytes(content)
+    keys = key_files(tmp_path, "trainer")
     models = tmp_path / "models"
-    signing = BundleStore(str(models), signing_key=SigningKey(tmp_path / "key"))
+    signing = BundleStore(str(models), signing_key=SigningKey(keys.private))
     good = signing.publish(bundle_files())
     signing.set_latest(good)
     foreign = BundleStore(str(models)).publish(bundle_files(bias=2.0))
-    with running_predictor(models, trusted_keys_file=tmp_path / "trusted") as predictor:
+    with running_predictor(models, trusted_keys_file=keys.public) as predictor:
         predictor.route(routing(good, Share("foreign", foreign, 5000)))
         assert {answer["model_version"] for answer in ask_all(predictor)} == {good}
         [_, arm] = report(predictor).arms
@@ -270,6 +279,47 @@ def test_a_document_can_only_choose_among_bundles_that_a_trusted_key_has_signed(
         assert (said.generation, {answer["model_version"] for answer in ask_all(predictor)}) == (1, {good})
         assert said.refused is not None
         assert "UntrustedBundleError" in said.refused
+
+
+def test_with_trusted_keys_a_document_is_applied_if_it_is_signed_and_not_older(tmp_path: Path) -> None:
+    operator, other = key_files(tmp_path, "operator"), key_files(tmp_path, "other")
+    baseline = published(tmp_path, bundle_files())
+    candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
+
+    def document(generation: int) -> RoutingDocument:
+        return routing(baseline, Share("deeper", candidate, 1000 * generation), generation=generation)
+
+    with running_predictor(tmp_path, routing_trusted_keys_file=operator.public) as predictor:
+
+        def said_after(generation: int, signed_by: Path | None) -> tuple[int | None, str | None]:
+            predictor.route(document(generation), signed_by)
+            said = report(predictor)
+            assert predictor.metric("reprise_predictor_routing_refused") == (said.refused is not None)
+            return said.generation, said.refused and said.refused.rpartition(": ")[2]
+
+        assert said_after(1, None)[0] is None
+        assert said_after(2, operator.private) == (2, None)
+        with capture_logs() as logs:
+            assert said_after(3, None) == (2, f"it is not signed by any key in {operator.public}")
+            predictor.refresh_routing()
+        assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["routing_refused"]
+        assert said_after(3, other.private) == (2, f"no signature of it is by a key in {operator.public}")
+        assert said_after(1, operator.private) == (2, "1 is older than 2")
+        assert said_after(2, operator.private) == (2, None), "the operator has restored it"
+        assert said_after(3, None)[0] == 2
+        predictor.routing.signature = DocumentKeys.read(signing=operator.private).sign(
+            document_key("reprise"), document(3).to_bytes()
+        )
+        predictor.refresh_routing()
+        assert (report(predictor).generation, report(predictor).refused) == (3, None)
+
+
+def test_signed_document_is_applied_without_keys_and_may_be_older(
+    predictor: RunningPredictor, baseline: str, tmp_path: Path
+) -> None:
+    for generation in 2, 1:
+        predictor.route(routing(baseline, generation=generation), key_files(tmp_path, "operator").private)
+        assert (report(predictor).generation, report(predictor).refused) == (generation, None)
 
 
 def test_document_whose_baseline_cannot_be_loaded_is_refused(

@@ -17,6 +17,7 @@ from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconciler import OperatorContext, Reconciler
 from reprise.rollout.resource.status import RolloutStatus
 from reprise.store.exceptions import StoreUnavailableError
+from support.key_files import key_files
 from support.rollout_world import (
     BASE,
     ERRING,
@@ -510,6 +511,21 @@ def test_deleting_a_rollout_releases_the_predictors_and_numbers_keep_rising(play
     assert play.store.newest.generation > generation + 1
 
 
+def test_document_is_newer_than_what_predictors_have_applied_where_none_is_published(play):
+    play.apply()
+    play.run(10)
+    applied = play.store.newest
+    play.predictors.deaf = {pod.name for pod in play.kubernetes.pods()}
+    del play.kubernetes.resources[ROLLOUT]
+    play.store.newest = None
+    play.apply()
+    play.look()
+    assert play.store.newest.generation == applied.generation + 1
+    play.predictors.deaf.clear()
+    play.run(10)
+    assert play.forest.weight > 0
+
+
 class CountedStore(BundleStore):
     verified = 0
 
@@ -569,11 +585,9 @@ def test_a_model_store_that_is_away_gets_the_promoted_model_later(tmp_path: Path
 
 
 def test_a_bundle_that_no_trusted_key_signed_never_gets_users(tmp_path: Path) -> None:
-    private, public = SigningKey.generate()
-    for name, content in ("key", private), ("trusted", public):
-        (tmp_path / name).write_bytes(content)
-    url, key = str(tmp_path / "models"), SigningKey(tmp_path / "key")
-    models = CountedStore(url, trusted=TrustedKeys(tmp_path / "trusted"))
+    keys = key_files(tmp_path, "trainer")
+    url, key = str(tmp_path / "models"), SigningKey(keys.private)
+    models = CountedStore(url, trusted=TrustedKeys(keys.public))
     base = BundleStore(url, signing_key=key).publish(bundle_files())
     new = BundleStore(url).publish(bundle_files(bias=1.0))
     play = with_models(models, base, new)

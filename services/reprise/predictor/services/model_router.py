@@ -16,10 +16,12 @@ from reprise.routing import (
     Arm,
     ArmReport,
     DistinctUsers,
+    DocumentKeys,
     InvalidRoutingError,
     RoutingDocument,
     RoutingReport,
     assign,
+    signature_key,
 )
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreError
@@ -27,8 +29,8 @@ from reprise.store.exceptions import StoreError
 _log = get_logger(__name__)
 _RETRY_SECONDS = 5.0
 
-FetchDocument = Callable[[], Awaitable[bytes | None]]
-"""Returns the published routing document, ``None`` if there is none; raises ``StoreError``."""
+FetchDocument = Callable[[str], Awaitable[bytes | None]]
+"""Returns the document under a key of the online store, ``None`` if there is none; raises ``StoreError``."""
 
 
 class _Failure(NamedTuple):
@@ -42,7 +44,8 @@ class ModelRouter:
     """Applies the published routing document as a whole, and reports what is applied.
 
     A document is applied once its baseline is loaded. The baseline answers the users of an arm that is not loaded.
-    A document that breaks the format, or whose baseline cannot be loaded, is refused, and the previous one stays.
+    A document that breaks the format, or whose baseline cannot be loaded, is refused, and the previous one stays. With
+    trusted keys so is one that none of them signed, or that is older than one before it.
     Without a document, or with one that releases the predictors, the configured model answers everybody. A model of
     an arm is refused if scoring a row takes longer than ``max_row_seconds``.
     """
@@ -53,12 +56,16 @@ class ModelRouter:
         loader: BundleLoader,
         max_row_seconds: float,
         fetch: FetchDocument,
+        key: str,
+        keys: DocumentKeys,
         metrics: ArmMetrics,
     ) -> None:
         self._configured = configured
         self._loader = loader
         self._max_row_seconds = max_row_seconds
         self._fetch = fetch
+        self._key = key
+        self._keys = keys
         self._metrics = metrics
         self._counted_users = DistinctUsers()
         self._data: bytes | None = None
@@ -97,22 +104,35 @@ class ModelRouter:
     async def refresh(self) -> None:
         """Fetch the document, start to load its models, and apply it if its baseline is loaded."""
         try:
-            data = await self._fetch()
+            await self._read()
+            self._store_failed = False
         except StoreError as error:
             if not self._store_failed:
                 _log.warning("routing_unread", reason=str(error))
             self._store_failed = True
-        else:
+        except InvalidRoutingError as error:
             self._store_failed = False
-            if data is not None and data != self._data:
-                self._data = data
-                try:
-                    self._newest = RoutingDocument.from_bytes(data)
-                except InvalidRoutingError as error:
-                    self._refuse(str(error))
+            self._refuse(str(error))
         if self._newest is not None:
             self._start_loads(self._newest)
             self._apply(self._newest)
+
+    async def _read(self) -> None:
+        data, signed = await self._fetch(self._key), self._keys.trusted is not None
+        if data is None or data == self._data:
+            return
+        kind = RoutingDocument.KIND
+        if signed:
+            # What is refused here may be read before its signature, or before the file has a new key: it is read again.
+            self._keys.verify(kind, self._key, data, await self._fetch(signature_key(self._key)))
+        self._data = data
+        document, newest = RoutingDocument.from_bytes(data), self._newest
+        if signed and newest is not None and document.generation < newest.generation:
+            older = f"generation: {document.generation} is older than {newest.generation}"
+            raise InvalidRoutingError(kind, [older])
+        self._newest = document
+        if document == self._applied:
+            self._accept()
 
     async def wait_for_loads(self, seconds: float) -> None:
         """Return once no model is loading, after ``seconds`` seconds at most."""
@@ -187,7 +207,8 @@ class ModelRouter:
             _log.info("routing_applied", generation=document.generation, rollout=document.rollout)
         elif loaded_digests == self._loaded_digests:
             return
-        self._applied, self._refused = document, None
+        self._applied = document
+        self._accept()
         self._loaded_digests = loaded_digests
         self._routed = None if document.released else self._build_table(document)
         self._unrouted = None
@@ -197,7 +218,6 @@ class ModelRouter:
         for arm in document.arms:
             self._metrics.set_arm(arm.name, arm.digest, arm.weight, loaded=arm.digest in self._models)
         self._metrics.generation.set(document.generation)
-        self._metrics.refused.set(0)
 
     def _build_table(self, document: RoutingDocument) -> RoutingTable:
         index_of, is_new = assign(document), self._counted_users.is_new
@@ -217,6 +237,10 @@ class ModelRouter:
         assert baseline is not None
         shadows = (arm for planned, arm in zip(document.arms, loaded, strict=True) if planned.shadow and arm)
         return RoutingTable(tuple(arm or baseline for arm in loaded), assign_and_count, tuple(shadows))
+
+    def _accept(self) -> None:
+        self._refused = None
+        self._metrics.refused.set(0)
 
     def _refuse(self, reason: str) -> None:
         if reason != self._refused:

@@ -71,6 +71,12 @@ class ObservedState:
     rival: str | None = None
     untrusted: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def newest_generation(self) -> int:
+        """The newest generation of a document that is published or that a predictor has applied; 0 if none is."""
+        applied = (pod.report.generation or 0 for pod in self.pods if pod.report is not None)
+        return max(0 if self.published is None else self.published.generation, *applied, 0)
+
     def acknowledgements(self, fingerprint: str) -> int:
         """Return how many predictors have applied the document with this fingerprint."""
         return sum(pod.report is not None and pod.report.fingerprint == fingerprint for pod in self.pods)

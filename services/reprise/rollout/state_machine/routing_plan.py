@@ -44,6 +44,7 @@ def plan_routing(
 ) -> RoutingStatus | None:
     """Return the routing of the following status; a document with other content gets the next generation.
 
+    So does one that is older than what a predictor has applied, and would be refused.
     Another salt takes effect once no candidate has traffic.
     """
     salt = spec.assignment.salt or observed.rollout.rpartition("/")[2]
@@ -54,9 +55,9 @@ def plan_routing(
     draft = RoutingStatus(generation=max(1, generation), salt=salt)
     document = build_document(observed.rollout, following.model_copy(update={"routing": draft}))
     routing = following.routing
-    if document is not None and document != before:
-        published = observed.published.generation if observed.published is not None else 0
-        document = document.model_copy(update={"generation": max(generation, published) + 1})
+    newest = observed.newest_generation
+    if document is not None and (document != before or newest > generation):
+        document = document.model_copy(update={"generation": max(generation, newest) + 1})
         routing = RoutingStatus(generation=document.generation, salt=salt, fingerprint=document.fingerprint)
     if routing is None:
         return None

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from reprise.bundle.signature import SigningKey
+from reprise.routing import DocumentKeys, InvalidRoutingError, document_key, evidence_key
+from support.key_files import key_files
+
+KEY = document_key("shop")
+DOCUMENT = b'{"generation":1}'
+
+
+def test_signature_is_of_one_document_under_one_key(tmp_path: Path) -> None:
+    own = key_files(tmp_path, "own")
+    keys = DocumentKeys.read(signing=own.private, trusted=own.public)
+    signature = keys.sign(KEY, DOCUMENT)
+    keys.verify("routing document", KEY, DOCUMENT, signature)
+    for key, document, signed in (
+        (KEY, DOCUMENT + b" ", signature),
+        (evidence_key("shop"), DOCUMENT, signature),
+        (document_key("other"), DOCUMENT, signature),
+        (KEY, DOCUMENT, SigningKey(own.private).sign(DOCUMENT)),
+        (
+            KEY,
+            DOCUMENT,
+            SigningKey(key_files(tmp_path, "foreign").private).sign(KEY.encode() + b"\n" + DOCUMENT),
+        ),
+    ):
+        with pytest.raises(
+            InvalidRoutingError, match=f"invalid routing document: {key}: no signature of it is"
+        ):
+            keys.verify("routing document", key, document, signed)
+    with pytest.raises(InvalidRoutingError, match="it is not signed by any key"):
+        keys.verify("routing document", KEY, DOCUMENT, None)
+
+
+def test_keys_rotate_and_a_file_that_loses_its_keys_refuses_documents(tmp_path: Path) -> None:
+    old, new = key_files(tmp_path, "old"), key_files(tmp_path, "new")
+    by_old, by_new = (DocumentKeys.read(signing=each.private).sign(KEY, DOCUMENT) for each in (old, new))
+    pinned = tmp_path / "pinned"
+    pinned.write_bytes(old.public.read_bytes() + new.public.read_bytes())
+    keys = DocumentKeys.read(trusted=pinned)
+    for signature in by_old, by_new:
+        keys.verify("routing document", KEY, DOCUMENT, signature)
+    pinned.write_bytes(new.public.read_bytes())
+    with pytest.raises(InvalidRoutingError, match="no signature of it is by a key"):
+        keys.verify("routing document", KEY, DOCUMENT, by_old)
+    pinned.write_bytes(b"")
+    with pytest.raises(InvalidRoutingError, match="no public key in PEM"):
+        keys.verify("routing document", KEY, DOCUMENT, by_new)
+
+
+def test_without_keys_nothing_is_signed_or_verified() -> None:
+    assert DocumentKeys.read().sign(KEY, DOCUMENT) is None
+    DocumentKeys.read().verify("routing document", KEY, DOCUMENT, None)
