@@ -14,6 +14,7 @@ from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.progress import progress_is_off
 
 RUNBOOK = "docs/operations.md"
+_RETRY_SECONDS = 1.0
 
 ReportProgress = Callable[[str], None]
 """Takes what a check waits for."""
@@ -101,20 +102,28 @@ def select_checks(checks: Sequence[Check], only: Collection[str], skip: Collecti
     return [check for check in checks if (not only or check.name in only) and check.name not in skip]
 
 
-def run_checks(checks: Sequence[Check], report: Callable[[str, str], None]) -> Iterator[CheckResult]:
+def run_checks(
+    checks: Sequence[Check], report: Callable[[str, str], None], settle_seconds: float = 0.0
+) -> Iterator[CheckResult]:
     """Yield the result of each check, in their order.
 
     A check whose needs are not among ``checks`` runs all the same. ``report`` takes a check's name and what it waits
-    for.
+    for. One that fails within ``settle_seconds`` seconds of the start is run again.
     """
     down: set[str] = set()
+    settled = time.monotonic() + settle_seconds
     for check in checks:
         if causes := _among(check.needs, down):
             down.add(check.name)
             yield CheckResult(check.name, "skipped", f"needs {causes}, see there")
             continue
-        report(check.name, "")
-        result = _run(check, lambda text, name=check.name: report(name, text))  # type: ignore[misc]
+        while True:
+            report(check.name, "")
+            result = _run(check, lambda text, name=check.name: report(name, text))  # type: ignore[misc]
+            if result.status != "failed" or time.monotonic() >= settled:
+                break
+            report(check.name, f"failed, and is run again: {result.found}")
+            time.sleep(_RETRY_SECONDS)
         if result.status == "failed":
             down.add(check.name)
             if causes := _among(check.follows, down):

@@ -167,4 +167,4 @@ def examine(settings: DoctorSettings, only: Collection[str], skip: Collection[st
         predictor = Predictor(stack.enter_context(to_predictor))
         producer = None if to_producer is None else Service("the producer", stack.enter_context(to_producer))
         checks = select_checks(Installation(settings, plan, store, predictor, producer).checks(), only, skip)
-        return list(run_checks(checks, stack.enter_context(progress())))
+        return list(run_checks(checks, stack.enter_context(progress()), settings.settle_seconds))

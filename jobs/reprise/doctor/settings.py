@@ -78,6 +78,12 @@ class DoctorSettings(OnlineStoreSettings, EventLogSettings, TrustSettings, Routi
     check_seconds: float = Field(
         default=30.0, gt=0, description="Timeout of each check except the canary, seconds."
     )
+    settle_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="Time from the start in which a failed check is run again, seconds: a new pod's NetworkPolicies may"
+        " take a while to let its traffic through.",
+    )
     canary_seconds: float = Field(
         default=30.0,
         gt=0,

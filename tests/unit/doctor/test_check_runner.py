@@ -42,6 +42,25 @@ def test_checks_go_on_after_one_that_fails() -> None:
     assert statuses(check("a", failing), check("b")) == {"a": "failed", "b": "ok"}
 
 
+def test_a_check_that_fails_at_first_is_run_again_until_the_network_of_a_new_pod_has_settled() -> None:
+    attempts: list[str] = []
+
+    def refused_once(_: ReportProgress) -> Observation:
+        attempts.append("a")
+        if len(attempts) == 1:
+            raise CheckFailedError("connection refused", Remedy("repair it", "the-section"))
+        return Observation("it answers")
+
+    def status(settle_seconds: float, *checks: Check) -> list[str]:
+        attempts.clear()
+        return [each.status for each in run_checks(checks, lambda _name, _text: None, settle_seconds)]
+
+    assert status(60.0, check("a", refused_once), check("b", needs=("a",))) == ["ok", "ok"]
+    assert len(attempts) == 2
+    assert status(0.0, check("a", refused_once), check("b", needs=("a",))) == ["failed", "skipped"]
+    assert status(0.01, check("a", failing)) == ["failed"]
+
+
 def test_a_failure_says_what_was_seen_what_to_do_and_where_to_read_on() -> None:
     result = run(check("a", failing))["a"]
     assert (result.found, result.remedy.advice) == ("it is broken", "repair it")
