@@ -20,14 +20,14 @@ from support.served_bundles import bundle_files, small_plan
 PROJECT = "reprise"
 ROWS = f"*{PROJECT}"
 USERS: dict[str, tuple[str, ...]] = {
-    "predictor": (f"%R~{ROWS}", f"%R~routing:{PROJECT}:document", "-@all", "+ping", "+hmget", "+get"),
+    "predictor": (f"%R~{ROWS}", f"%R~routing:{PROJECT}:document*", "-@all", "+ping", "+hmget", "+get"),
     "materializer": (
         *(f"~{ROWS}", f"~seen:{PROJECT}:*", f"~settled:{PROJECT}:*"),
         *("-@all", "+ping", "+hmget", "+hget", "+hset", "+eval", "+evalsha"),
         *("+get", "+set", "+scan", "+unlink"),
     ),
     "doctor": (
-        *(f"~reprise-doctor:{PROJECT}:*", f"%W~*reprise-doctor-{ROWS}", f"%R~routing:{PROJECT}:document"),
+        *(f"~reprise-doctor:{PROJECT}:*", f"%W~*reprise-doctor-{ROWS}", f"%R~routing:{PROJECT}:document*"),
         *("-@all", "+ping", "+set", "+get", "+del", "+acl|dryrun"),
     ),
 }

@@ -14,8 +14,18 @@ import pytest
 from redis import Redis
 
 from reprise.bundle import BundleStore
-from reprise.routing import RoutingDocument, RoutingReport, Share, allocate, document_key, evidence_key
+from reprise.routing import (
+    DocumentKeys,
+    RoutingDocument,
+    RoutingReport,
+    Share,
+    allocate,
+    document_key,
+    evidence_key,
+    signature_key,
+)
 from reprise.store.feast.codec import ViewCodec
+from support.key_files import key_files
 from support.predictor import published
 from support.redis import RedisServer, free_port, running_redis
 from support.served_bundles import DAY_US, bundle_files, numbers_of, small_plan
@@ -227,24 +237,30 @@ def test_rollout_walks_through_its_shares_under_load_without_a_failed_request(
 
 
 LEAST_RIGHTS = (
-    "on", ">s3cret", "resetkeys", "%R~*reprise", "%R~routing:reprise:document", "resetchannels", "-@all", "+ping",
+    "on", ">s3cret", "resetkeys", "%R~*reprise", "%R~routing:reprise:document*", "resetchannels", "-@all", "+ping",
     "+hmget", "+get",
 )  # fmt: skip
-"""As docs/api.md tells: may read rows of the Feast project and the routing document, and ask for a sign of life."""
+"""As docs/api.md tells: may read rows of the Feast project and the routing document with its signature, and ping."""
 
 
 def test_redis_user_with_least_privileges_suffices(tmp_path: Path) -> None:
     digest = published(tmp_path / "models", bundle_files(weights={"pair_purchases": 1.0}))
-    document = routing(1, digest)
+    document, keys, key = routing(1, digest), key_files(tmp_path, "operator"), document_key("reprise")
+    signature = DocumentKeys.read(signing=keys.private).sign(key, document.to_bytes())
     assert " ".join(LEAST_RIGHTS[2:]) in (REPOSITORY / "docs" / "api.md").read_text()
     with running_redis() as redis:
         with redis.client() as client:
             put(client, "pair", ["u-1", "p-1"], [2])
-            client.set(document_key("reprise"), document.to_bytes())
+            client.set(key, document.to_bytes())
+            client.set(signature_key(key), signature)
             client.execute_command("ACL", "SETUSER", "predictor", *LEAST_RIGHTS)
             client.execute_command("ACL", "SETUSER", "default", "off")
         variables = environment(
-            redis, tmp_path / "models", REDIS_USERNAME="predictor", REDIS_PASSWORD="s3cret"
+            redis,
+            tmp_path / "models",
+            REDIS_USERNAME="predictor",
+            REDIS_PASSWORD="s3cret",
+            REPRISE_ROUTING_TRUSTED_KEYS_FILE=str(keys.public),
         )
         with serving(tmp_path, **variables) as predictor:
             predictor.wait_until_ready()
