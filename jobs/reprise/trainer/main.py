@@ -32,13 +32,14 @@ def command(settings: "TrainerSettings", import_options: Any) -> None:
     """
     from reprise.event_files.exceptions import inspect_hint
     from reprise.runtime.job_metrics import reported_job
+    from reprise.runtime.signals import exit_on_sigterm
     from reprise.trainer.exceptions import TrainingRefusedError
     from reprise.trainer.metrics import JOB, TrainerMetrics
     from reprise.trainer.pipeline import train
     from reprise.trainer.summary import render_summary
 
     try:
-        with reported_job(JOB, settings) as report:
+        with exit_on_sigterm(), reported_job(JOB, settings) as report:
             result = train(settings, import_options)
             TrainerMetrics(report.registry).show(result)
     except TrainingRefusedError as refused:

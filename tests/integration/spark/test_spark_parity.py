@@ -225,12 +225,20 @@ def returned(events: Sequence[Event]) -> list[Event]:
 
 @pytest.mark.parametrize(
     ("size", "files"),
-    [pytest.param(50_000, None, marks=pytest.mark.soak), (3_000, None), (3_000, "{bucket}/files")],
+    [
+        pytest.param(50_000, None, marks=pytest.mark.soak),
+        (3_000, None),
+        (3_000, "{bucket}/files"),
+        pytest.param(3_000, "file://{folder}", marks=pytest.mark.soak),
+    ],
 )
 def test_training_rows_are_the_same(
     spark: SparkExecutor, bucket: str, tmp_path: Path, size: int, files: str | None
 ) -> None:
-    on_files = partial(SparkExecutor, bucket_rows=40, files=files and files.format(bucket=bucket))
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    place = files and files.format(bucket=bucket, folder=shared)
+    on_files = partial(SparkExecutor, bucket_rows=40, files=place)
     history = returned(random_history(3, size, users=size // 50, products=30))
     pq.write_table(event_table(history), tmp_path / "events.parquet")
     tables, reports = [], []
@@ -258,5 +266,6 @@ def test_training_rows_are_the_same(
     scales = feature_scales(PLAN, names, numbers, largest_amount(history))
     comparison = compare("Spark and DuckDB", names, on_spark[names].to_numpy(), numbers, scales)
     assert [str(mismatch) for mismatch in comparison.mismatches] == []
+    assert [*shared.iterdir()] == []
     s3fs.S3FileSystem.clear_instance_cache()
     assert s3fs.S3FileSystem().find(bucket, withdirs=True) == []

@@ -78,20 +78,23 @@ class BucketedPast(Past):
         total = f"coalesce({earlier}, 0D) + coalesce({super().over(grown)}, 0D)"
         return f"({total}) * pow(2.0, -({age}))", reference
 
-    def bucketed(self, rows: str, hot_keys: str) -> str:
+    def bucketed(self, rows: str, hot_keys: str, join: str = "LEFT JOIN") -> str:
         """Return ``rows`` with the start of their bucket; ``hot_keys`` is a table of ``hot_keys_select``."""
         first = self._span.first_us
         start = f"ts - pmod(ts - {first}, coalesce(bucket_us, {self._bucket_us}))"
         return (
             f"(SELECT * EXCEPT (bucket_us), {start} AS {self._start}"
-            f" FROM {rows} LEFT JOIN {hot_keys} USING ({self._keys}))"
+            f" FROM {rows} {join} {hot_keys} USING ({self._keys}))"
         )
 
-    def earlier_select(self, rows: str) -> str:
-        """Return the query of the merged states of the earlier buckets, of all buckets but a key's first.
+    def earlier_select(self, rows: str, hot_keys: str) -> str:
+        """Return the query of the merged states of the earlier buckets, without those of the history's first bucket.
 
-        ``rows`` are those of ``bucketed``. All aggregates must have been asked for.
+        ``rows`` have no buckets yet. All aggregates must have been asked for.
         """
+        span = self._span
+        one_bucket = span.first_us + self._bucket_us > span.last_us  # of keys that are not hot
+        rows = self.bucketed(rows, hot_keys, "JOIN" if one_bucket else "LEFT JOIN")
         columns = {self._column(number): states for number, states in enumerate(self._earlier_states.items())}
         partials = ", ".join(f"{partial} AS {name}" for name, (partial, _) in columns.items())
         merged = ", ".join(f"{earlier.format(name)} AS {name}" for name, (_, earlier) in columns.items())
@@ -123,9 +126,9 @@ def widest_bucket_us(entity: EntityPlan, span: Span) -> int:
     return min(length, BUCKET_HALF_LIVES * min(half_lives, default=length))
 
 
-def hot_keys_select(entity: EntityPlan, span: Span, rows: str, most: int) -> str:
-    """Return the query of the keys with more rows than ``most``, and the ``bucket_us`` that gives about so many."""
-    keys, length = PARTITIONS[entity.name], span.last_us - span.first_us + 1
-    even = f"{double(float(length * most))} / count(*)"
+def hot_keys_select(entity: EntityPlan, span: Span, rows: str, max_rows: int) -> str:
+    """Return the query of the keys with more rows than that, and the ``bucket_us`` that gives about that number."""
+    keys = PARTITIONS[entity.name]
+    even = f"{double(float(max_rows))} * (max(ts) - min(ts) + 1) / count(*)"
     width = f"least({double(float(widest_bucket_us(entity, span)))}, greatest(1D, {even}))::BIGINT"
-    return f"SELECT {keys}, {width} AS bucket_us FROM {rows} GROUP BY {keys} HAVING count(*) > {most}"
+    return f"SELECT {keys}, {width} AS bucket_us FROM {rows} GROUP BY {keys} HAVING count(*) > {max_rows}"

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from reprise.runtime.storage import Storage, open_storage
 
 _TASKS = "spark.sql.shuffle.partitions"
 _TASKS_PER_PROCESSOR = 16
-_LEAST_BUCKET_ROWS = 10_000
+_MIN_BUCKET_ROWS = 10_000
 _INSTALL = "install reprise[spark] and Java 17, or take an image that is built with SPARK=1"
 
 
@@ -67,20 +68,22 @@ class SparkExecutor(PlanExecutor):
         self._tables: dict[str, Any] = {}
         self._names = map("table-{}".format, count())
         self._copies_events = files is not None
-        is_url = files is not None and "://" in files
-        try:
-            self._folder = TemporaryDirectory(
-                prefix="reprise-spark-", dir=temp_directory if files is None or is_url else files
-            )
-        except OSError as error:
-            raise ExecutorUnavailableError(f"Spark's files have no folder: {error}") from error
-        folder = Path(self._folder.name)
-        try:
-            self._files: Storage = open_storage(f"{files}/{folder.name}" if is_url else str(folder))
-            self._session, self._is_ours = _start(master, memory_limit, self._folder.name)
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        shared = None if files is None else files.removeprefix("file://")
+        is_url = shared is not None and "://" in shared
+        with ExitStack() as resources:
+            folder = temp_directory if shared is None or is_url else shared
+            try:
+                self._folder = resources.enter_context(
+                    TemporaryDirectory(prefix="reprise-spark-", dir=folder)
+                )
+            except OSError as error:
+                raise ExecutorUnavailableError(f"Spark's files have no folder: {error}") from error
+            name = Path(self._folder).name
+            self._files: Storage = open_storage(f"{shared}/{name}" if is_url else self._folder)
+            resources.callback(self._remove_files)
+            self._session, is_ours = _start(master, memory_limit, self._folder)
+            resources.callback(self._session.stop if is_ours else self._drop_tables)
+            self._resources = resources.pop_all()
         # Names of tables and settings of its own
         self._spark = self._session.newSession()
         self._spark.conf.set("spark.sql.session.timeZone", "UTC")
@@ -89,17 +92,23 @@ class SparkExecutor(PlanExecutor):
             self._spark.conf.set(_TASKS, _TASKS_PER_PROCESSOR * context.defaultParallelism)
 
     def __exit__(self, *_: object) -> None:
-        for table in self._tables.values():
-            table.unpersist()
-        if self._is_ours:
-            self._session.stop()
-        self._folder.cleanup()
+        self._resources.close()
+
+    def _remove_files(self) -> None:
         for name in self._files.files(""):
             self._files.remove(name)
 
+    def _drop_tables(self) -> None:
+        for name in [*self._tables]:
+            self._drop(name)
+
+    def _drop(self, table: str) -> None:
+        if table in self._tables:
+            self._tables.pop(table).unpersist()
+
     def _numbered_rows(self, source: Path | pa.Table) -> str:
         if isinstance(source, pa.Table):
-            table, source = source, Path(self._folder.name, f"{next(self._names)}.parquet")
+            table, source = source, Path(self._folder, f"{next(self._names)}.parquet")
             pq.write_table(table, source)
         address = str(source)
         if self._copies_events:
@@ -112,17 +121,18 @@ class SparkExecutor(PlanExecutor):
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
     ) -> pa.RecordBatchReader:
         """Return the rows as the base class does, with the past of hot keys in buckets."""
-        self._create("transitions", self._lift(source))
-        most = self._bucket_rows
-        if most is None:
-            [(count,)] = self._run("SELECT count(*) FROM transitions")
-            most = max(_LEAST_BUCKET_ROWS, count // (2 * int(self._spark.conf.get(_TASKS))))
-        span, rows = self._span(), "transitions"
+        transitions, span, rows = self._lift(source), self._span(), "transitions"
+        self._create(rows, transitions)
+        [(count,)] = self._run(f"SELECT count(*) FROM {rows}")
+        self._drop("lifted")  # which has most of the same columns
+        max_rows = self._bucket_rows or max(
+            _MIN_BUCKET_ROWS, count // (2 * int(self._spark.conf.get(_TASKS)))
+        )
         pasts: dict[EntityName, batch_sql.Past] = {}
         bucketed: dict[EntityName, BucketedPast] = {}
         for entity in self._plan.entities:
             hot_keys, widest = f"hot_{entity.name}", widest_bucket_us(entity, span)
-            self._create(hot_keys, hot_keys_select(entity, span, "transitions", most))
+            self._create(hot_keys, hot_keys_select(entity, span, "transitions", max_rows))
             [(hot,)] = self._run(f"SELECT count(*) FROM {hot_keys}")
             if hot or span.first_us + widest <= span.last_us:
                 bucketed[entity.name] = pasts[entity.name] = BucketedPast(entity, span, widest)
@@ -132,15 +142,14 @@ class SparkExecutor(PlanExecutor):
         expressions = {**(extra or {}), **batch_sql.past_states(self._plan, pasts)}
         for name, past in bucketed.items():
             hot_keys, earlier = f"hot_{name}", f"{name}_earlier"
-            self._create(earlier, past.earlier_select(past.bucketed("transitions", hot_keys)))
+            self._create(earlier, past.earlier_select("transitions", hot_keys))
             rows = past.with_earlier(rows, earlier)
         return self._stream(batch_sql.past_select(rows, pasts, columns, expressions))
 
     def _create(self, table: str, query: str) -> None:
         created = self._spark.sql(query).persist()
         created.createOrReplaceTempView(table)
-        if table in self._tables:
-            self._tables[table].unpersist()
+        self._drop(table)
         self._tables[table] = created
 
     def _run(self, statement: str) -> list[tuple[Any, ...]]:
