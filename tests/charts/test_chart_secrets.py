@@ -171,6 +171,7 @@ def test_routing_and_evidence_are_signed_by_who_writes_them_and_verified_by_who_
 def test_production_refuses_unsigned_routing_and_evidence() -> None:
     release = render("-f", "production")
     assert "REPRISE_ROUTING_TRUSTED_KEYS_FILE" in release.config("reprise-predictor")
+    assert mounts_of(render("-f", "production", "--set=outcomes.enabled=true"), "signing-key") == {"trainer"}
     operating = render("-f", "production", "--set=rollout.enabled=true,outcomes.enabled=true")
     assert mounts_of(operating, "signing-key") == {"trainer", "rollout", "outcomes"}
 

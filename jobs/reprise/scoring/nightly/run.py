@@ -40,13 +40,13 @@ def run_night(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
     }
     answers: dict[str, Callable[[], object]] = {
         **{name: partial(answer, inputs) for name, answer in of_horizon.items()},
+        "retention": lambda: score_users(inputs, backtests),
+        "report": lambda: write_report(settings, digest),
         **{
             f"{name} of {format_duration(horizon)}": partial(_at_horizon, inputs, horizon, answer)
             for horizon in settings.horizons
             for name, answer in of_horizon.items()
         },
-        "retention": lambda: score_users(inputs, backtests),
-        "report": lambda: write_report(settings, digest),
     }
     if settings.keep_days or settings.keep_campaign_days:
         answers = {"expiry": lambda: _expire(inputs), **answers}
