@@ -21,7 +21,7 @@ PLAIN = (
 EXTRAS = (
     "--set=monitoring.enabled=true,redis.exporter.enabled=true,kafdrop.enabled=true,feast.ui.enabled=true,dev.reload=true",
     "--set=rollout.enabled=true,rollout.prometheus.url=http://prometheus:9090,outcomes.enabled=true,trainer.rollout.name=model",
-    "--set=forget.enabled=true,scoring.enabled=true",
+    "--set=forget.enabled=true,scoring.enabled=true,status.report.enabled=true",
 )
 APIS = ("--api-versions=keda.sh/v1alpha1", "--api-versions=kafka.strimzi.io/v1")
 

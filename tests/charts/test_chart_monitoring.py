@@ -321,7 +321,9 @@ def test_status_page_reads_the_report_of_scoring_with_credentials_of_its_own_and
     assert report_access("--set=scoring.enabled=true") == nothing
     assert report_access("--set=status.report.enabled=true") == nothing
     assert report_access("--set=scoring.enabled=true,status.report.enabled=true") == report
-    own = "--set=scoring.enabled=true,status.report.enabled=true,storage.s3.existingSecrets.status=scores-read"
+    own = (
+        "--set=scoring.enabled=true,status.report.enabled=true,storage.s3.existingSecrets.status=scores-read"
+    )
     release = render("-f", "production", own)
     pod = release.find("Deployment", "reprise-status").pod
     assert pod is not None

@@ -99,7 +99,7 @@ COMPONENTS = (
 )
 ALL_ON = (
     "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,rollout.enabled=true,outcomes.enabled=true",
-    "--set=trainer.rollout.name=model,forget.enabled=true,scoring.enabled=true",
+    "--set=trainer.rollout.name=model,forget.enabled=true,scoring.enabled=true,status.report.enabled=true",
 )
 
 

@@ -49,7 +49,7 @@ RENDERED = (
 )
 OPTIONS = (
     *("-f", "dev", *EXTERNAL),
-    "--set=rollout.enabled=true,outcomes.enabled=true,forget.enabled=true,scoring.enabled=true",
+    "--set=rollout.enabled=true,outcomes.enabled=true,forget.enabled=true,scoring.enabled=true,status.report.enabled=true",
 )
 
 
@@ -240,7 +240,13 @@ def test_whoever_uses_the_object_store_verifies_it_by_a_ca_of_the_values() -> No
 def object_store(protocol: str, store: str, *options: str, more: str = "") -> Release:
     urls = f"storage.models.url={protocol}://b/models,storage.offline.url={protocol}://b/offline"
     given = [f"--set=storage.{store}.{each}" for each in options]
-    return render("-f", "production", f"--set={urls},scoring.enabled=true", *given, *([more] if more else []))
+    return render(
+        "-f",
+        "production",
+        f"--set={urls},scoring.enabled=true,status.report.enabled=true",
+        *given,
+        *([more] if more else []),
+    )
 
 
 def test_google_cloud_storage_is_reached_by_a_key_file_of_the_component() -> None:
