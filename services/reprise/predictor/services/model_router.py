@@ -120,17 +120,18 @@ class ModelRouter:
     async def _read(self) -> None:
         data, signed = await self._fetch(self._key), self._keys.trusted is not None
         if data is None or data == self._data:
+            if self._newest == self._applied:
+                self._accept()
             return
         kind = RoutingDocument.KIND
         if signed:
             # What is refused here may be read before its signature, or before the file has a new key: it is read again.
             self._keys.verify(kind, self._key, data, await self._fetch(signature_key(self._key)))
-        self._data = data
         document, newest = RoutingDocument.from_bytes(data), self._newest
         if signed and newest is not None and document.generation < newest.generation:
             older = f"generation: {document.generation} is older than {newest.generation}"
             raise InvalidRoutingError(kind, [older])
-        self._newest = document
+        self._data, self._newest = data, document
         if document == self._applied:
             self._accept()
 
