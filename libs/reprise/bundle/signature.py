@@ -25,16 +25,15 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.
 
 
 class SigningKey:
-    """A private key; raises ``InvalidKeyFileError`` if the file has none."""
+    """The private key in a file, which is read for each signature, so that it can be rotated.
+
+    Raises:
+        InvalidKeyFileError: The file has no key, or one that is not Ed25519.
+    """
 
     def __init__(self, path: Path) -> None:
-        try:
-            key = load_pem_private_key(_read(path), password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise InvalidKeyFileError(path, f"no unencrypted private key ({error})") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise InvalidKeyFileError(path, "expected an Ed25519 key")
-        self._key = key
+        self._path = path
+        self._key()
 
     @staticmethod
     def generate() -> tuple[bytes, bytes]:
@@ -46,8 +45,21 @@ class SigningKey:
         )
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of the bytes in base64; the same key always gives the same one."""
-        return base64.b64encode(self._key.sign(data))
+        """Return the signature of the bytes in base64; the same key always gives the same one.
+
+        Raises:
+            InvalidKeyFileError: The file of the key has become unreadable.
+        """
+        return base64.b64encode(self._key().sign(data))
+
+    def _key(self) -> Ed25519PrivateKey:
+        try:
+            key = load_pem_private_key(_read(self._path), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise InvalidKeyFileError(self._path, f"no unencrypted private key ({error})") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise InvalidKeyFileError(self._path, "expected an Ed25519 key")
+        return key
 
 
 class TrustedKeys:

@@ -50,6 +50,12 @@ class InvalidRoutingError(RoutingError, ValueError):
         super().__init__(f"invalid {kind}: " + "; ".join(self.problems))
 
 
+def check_size(kind: str, name: str, data: bytes | str, maximum: int) -> None:
+    """Return if the data is at most ``maximum`` bytes; raises ``InvalidRoutingError``."""
+    if len(data) > maximum:
+        raise InvalidRoutingError(kind, [f"{name}: {len(data):,} bytes; the maximum is {maximum:,}"])
+
+
 class StrictModel(BaseModel):
     """Base of JSON documents: frozen, strict, without unknown members."""
 
@@ -60,10 +66,7 @@ class StrictModel(BaseModel):
     @classmethod
     def from_bytes(cls, data: bytes | str) -> Self:
         """Return the document in the JSON; raises ``InvalidRoutingError`` if it breaks the format."""
-        if len(data) > MAX_BYTES:
-            raise InvalidRoutingError(
-                cls.KIND, [f"document: {len(data):,} bytes; the maximum is {MAX_BYTES:,}"]
-            )
+        check_size(cls.KIND, "document", data, MAX_BYTES)
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:

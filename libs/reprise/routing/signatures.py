@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from reprise.bundle import BundleError
-from reprise.routing.document import InvalidRoutingError
+from reprise.routing.document import MAX_BYTES, InvalidRoutingError, check_size
 
 if TYPE_CHECKING:
     from reprise.bundle.signature import SigningKey, TrustedKeys
+
+_MAX_SIGNATURE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,22 @@ class DocumentKeys:
         )
 
     def sign(self, key: str, document: bytes) -> bytes | None:
-        """Return the signature of the document under a key in Redis, ``None`` without a private key."""
+        """Return the signature of the document under a key in Redis, ``None`` without a private key.
+
+        Raises:
+            InvalidKeyFileError: The file of the private key has become unreadable.
+        """
         return None if self.signing is None else self.signing.sign(_signed(key, document))
 
     def verify(self, kind: str, key: str, document: bytes, signature: bytes | None) -> None:
         """Return if the document is signed by a trusted key, or there are none; raises ``InvalidRoutingError``."""
         if self.trusted is None:
             return
+        signature = signature or b""
+        check_size(kind, "document", document, MAX_BYTES)
+        check_size(kind, "signature", signature, _MAX_SIGNATURE_BYTES)
         try:
-            self.trusted.verify(_signed(key, document), signature or b"", key)
+            self.trusted.verify(_signed(key, document), signature, key)
         except BundleError as error:
             raise InvalidRoutingError(kind, [str(error)]) from error
 

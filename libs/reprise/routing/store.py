@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Self, TypeVar
 
@@ -12,6 +14,7 @@ from reprise.store.client import DocumentStore
 from reprise.store.settings import OnlineStoreSettings
 
 _UNSIGNED = DocumentKeys()
+_VERIFY_AGAIN_SECONDS = 0.1
 _Document = TypeVar("_Document", bound=StrictModel)
 
 
@@ -20,7 +23,8 @@ class RoutingStore:
 
     Needs the permissions of ``DocumentStore`` on the keys that are used. Methods raise ``StoreError`` where the store
     is unavailable or refuses, and those that read raise ``InvalidRoutingError`` where what is stored breaks the format,
-    is not signed by a trusted key, or is signed evidence older than what was read before.
+    is not signed by a trusted key, or is signed evidence older than what was read before. Those that sign raise
+    ``InvalidKeyFileError`` where the private key has become unreadable.
     """
 
     def __init__(
@@ -28,12 +32,14 @@ class RoutingStore:
         settings: OnlineStoreSettings,
         document_keys: DocumentKeys = _UNSIGNED,
         evidence_keys: DocumentKeys = _UNSIGNED,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._documents = DocumentStore.connect(settings)
         self._document = document_key(settings.feast_project)
         self._evidence = evidence_key(settings.feast_project)
         self._document_keys = document_keys
         self._evidence_keys = evidence_keys
+        self._sleep = sleep
         self._newest_evidence: datetime | None = None
 
     def __enter__(self) -> Self:
@@ -63,6 +69,14 @@ class RoutingStore:
         self._newest_evidence = found.computed_at
         return found
 
+    def is_published(self, document: RoutingDocument) -> bool:
+        """Return whether this routing document is stored, signed by the present private key if there is one."""
+        key, data = self._document, document.to_bytes()
+        signature = self._document_keys.sign(key, data)
+        if self._documents.get(key) != data:
+            return False
+        return signature is None or self._documents.get(signature_key(key)) == signature
+
     def publish_document(self, document: RoutingDocument, expires: timedelta | None = None) -> None:
         """Replace the routing document; Redis deletes it after ``expires``, if given."""
         self._publish(document, self._document, self._document_keys, expires)
@@ -72,12 +86,19 @@ class RoutingStore:
         self._publish(evidence, self._evidence, self._evidence_keys)
 
     def _read(self, model: type[_Document], key: str, keys: DocumentKeys) -> _Document | None:
+        try:
+            data = self._read_verified(model.KIND, key, keys)
+        except InvalidRoutingError:
+            # Its publisher may have written the signature and not yet the document.
+            self._sleep(_VERIFY_AGAIN_SECONDS)
+            data = self._read_verified(model.KIND, key, keys)
+        return None if data is None else model.from_bytes(data)
+
+    def _read_verified(self, kind: str, key: str, keys: DocumentKeys) -> bytes | None:
         data = self._documents.get(key)
-        if data is None:
-            return None
-        if keys.trusted is not None:
-            keys.verify(model.KIND, key, data, self._documents.get(signature_key(key)))
-        return model.from_bytes(data)
+        if data is not None and keys.trusted is not None:
+            keys.verify(kind, key, data, self._documents.get(signature_key(key)))
+        return data
 
     def _publish(
         self, document: StrictModel, key: str, keys: DocumentKeys, expires: timedelta | None = None

@@ -71,6 +71,51 @@ def test_signed_documents_are_read_with_and_without_keys_and_unsigned_ones_witho
             assert (store.document(), store.evidence()) == (DOCUMENT, EVIDENCE)
 
 
+def test_document_is_published_if_it_is_signed_by_the_present_key(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    settings, own, new = redis_server.settings(), key_files(tmp_path, "own"), key_files(tmp_path, "new")
+    with (
+        RoutingStore(settings) as plain,
+        RoutingStore(settings, DocumentKeys.read(signing=own.private)) as store,
+    ):
+        assert not plain.is_published(DOCUMENT)
+        plain.publish_document(DOCUMENT)
+        assert (plain.is_published(DOCUMENT), store.is_published(DOCUMENT)) == (True, False)
+        store.publish_document(DOCUMENT)
+        assert store.is_published(DOCUMENT)
+        assert not store.is_published(DOCUMENT.model_copy(update={"generation": 2}))
+        own.private.write_bytes(new.private.read_bytes())
+        assert not store.is_published(DOCUMENT)
+        store.publish_document(DOCUMENT)
+        assert RoutingStore(settings, DocumentKeys.read(trusted=new.public)).document() == DOCUMENT
+
+
+def test_document_that_is_read_before_its_signature_is_read_once_more(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    own, settings = key_files(tmp_path, "own"), redis_server.settings()
+    keys = DocumentKeys.read(signing=own.private, trusted=own.public)
+    following = DOCUMENT.model_copy(update={"generation": 2})
+    pauses: list[float] = []
+    with RoutingStore(settings, keys) as writer, redis_server.client() as client:
+
+        def finish(seconds: float) -> None:
+            pauses.append(seconds)
+            writer.publish_document(following)
+
+        writer.publish_document(DOCUMENT)
+        signature = keys.sign(KEY, following.to_bytes())
+        assert signature is not None
+        client.set(signature_key(KEY), signature)
+        with RoutingStore(settings, keys, sleep=finish) as reader:
+            assert reader.document() == following
+            client.set(signature_key(KEY), b"")
+            with pytest.raises(InvalidRoutingError, match="not signed by any key"):
+                RoutingStore(settings, keys, sleep=pauses.append).document()
+    assert len(pauses) == 2
+
+
 def test_older_signed_evidence_is_refused_by_who_has_read_newer(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:

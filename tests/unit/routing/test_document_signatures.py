@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from reprise.bundle import InvalidKeyFileError
 from reprise.bundle.signature import SigningKey
 from reprise.routing import DocumentKeys, InvalidRoutingError, document_key, evidence_key
+from reprise.routing.document import MAX_BYTES
 from support.key_files import key_files
 
 KEY = document_key("shop")
@@ -48,6 +50,31 @@ def test_keys_rotate_and_a_file_that_loses_its_keys_refuses_documents(tmp_path: 
     pinned.write_bytes(b"")
     with pytest.raises(InvalidRoutingError, match="no public key in PEM"):
         keys.verify("routing document", KEY, DOCUMENT, by_new)
+
+
+def test_private_key_rotates_without_a_restart(tmp_path: Path) -> None:
+    old, new = key_files(tmp_path, "old"), key_files(tmp_path, "new")
+    keys = DocumentKeys.read(signing=old.private)
+    old.private.write_bytes(new.private.read_bytes())
+    assert keys.sign(KEY, DOCUMENT) == DocumentKeys.read(signing=new.private).sign(KEY, DOCUMENT)
+    old.private.write_bytes(b"")
+    with pytest.raises(InvalidKeyFileError):
+        keys.sign(KEY, DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("document", "lines", "problem"),
+    [(b" " * (MAX_BYTES + 1), 1, "document: 262,145 bytes"), (DOCUMENT, 12, "signature: 1,068 bytes")],
+)
+def test_document_or_signature_beyond_its_maximum_is_refused_though_signed(
+    tmp_path: Path, document: bytes, lines: int, problem: str
+) -> None:
+    own = key_files(tmp_path, "own")
+    keys = DocumentKeys.read(signing=own.private, trusted=own.public)
+    signature = keys.sign(KEY, document)
+    assert signature is not None
+    with pytest.raises(InvalidRoutingError, match=problem):
+        keys.verify("routing document", KEY, document, (signature + b"\n") * lines)
 
 
 def test_without_keys_nothing_is_signed_or_verified() -> None:
