@@ -12,7 +12,14 @@ from reprise.rollout.exceptions import ClusterError, ConflictError, MetricsError
 from reprise.rollout.resource.spec import RolloutSpec
 from reprise.rollout.resource.status import ResourceEvent
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement, PodReport
-from reprise.routing import ArmReport, CandidateEvidence, RolloutEvidence, RoutingDocument, RoutingReport
+from reprise.routing import (
+    ArmReport,
+    CandidateEvidence,
+    InvalidRoutingError,
+    RolloutEvidence,
+    RoutingDocument,
+    RoutingReport,
+)
 from reprise.store.exceptions import StoreUnavailableError
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -58,20 +65,29 @@ def with_users(measured: Measurement, weight: int, off: float = 1.0, total: int 
 
 @dataclass
 class FakeStore:
-    """Keeps a document, as Redis does."""
+    """Keeps a document, as Redis does, and the name of the key that signed it."""
 
     newest: RoutingDocument | None = None
     said: RolloutEvidence | None = None
     written: list[RoutingDocument] = field(default_factory=list)
     away: bool = False
+    signing: str = ""
+    signed: str = ""
+    trusted: str | None = None
 
     def document(self) -> RoutingDocument | None:
         self._check()
+        if self.newest is not None and self.trusted not in {None, self.signed}:
+            raise InvalidRoutingError(RoutingDocument.KIND, ["no signature of it is by a key"])
         return self.newest
+
+    def is_published(self, document: RoutingDocument) -> bool:
+        self._check()
+        return (self.newest, self.signed) == (document, self.signing)
 
     def publish_document(self, document: RoutingDocument, expires: timedelta | None = None) -> None:
         self._check()
-        self.newest = document
+        self.newest, self.signed = document, self.signing
         self.written.append(document)
 
     def evidence(self) -> RolloutEvidence | None:

@@ -50,7 +50,8 @@ class Reconciler:
     crash in between, the next reconciliation publishes the same document. What is kept in memory only saves reads and
     writes of the model store.
 
-    Every method raises ``ClusterError`` if the API server is unavailable or refuses, and ``StoreError`` if Redis does.
+    Every method raises ``ClusterError`` if the API server is unavailable or refuses, ``StoreError`` if Redis does, and
+    ``InvalidKeyFileError`` if the private key has become unreadable.
     """
 
     def __init__(self, context: OperatorContext, metrics: RolloutMetrics) -> None:
@@ -91,7 +92,7 @@ class Reconciler:
             return True
         observed = self._observe(resource, spec, status)
         decision = decide(spec, status, observed, self._context.clock())
-        self._apply(resource, status, observed, decision)
+        self._apply(resource, status, decision)
         self._metrics.show(resource.key, decision.status, decision.document)
         if observed.rival is None:
             self._follow_baseline(decision.status)
@@ -100,9 +101,6 @@ class Reconciler:
 
     def _observe(self, resource: Resource, spec: RolloutSpec, status: RolloutStatus) -> ObservedState:
         published = self._published()
-        rival = None
-        if published is not None and published.rollout != resource.key and self._exists(published):
-            rival = published.rollout
         return ObservedState(
             rollout=resource.key,
             generation=resource.generation,
@@ -111,9 +109,21 @@ class Reconciler:
             pods=self._context.get_reports(self._context.kubernetes.pods()),
             measurements=self._measurements(spec, status),
             evidence=self._evidence(),
-            rival=rival,
+            rival=self._rival(resource, status, published),
             untrusted=self._untrusted(status),
         )
+
+    def _rival(
+        self, resource: Resource, status: RolloutStatus, published: RoutingDocument | None
+    ) -> str | None:
+        if published is not None:
+            other = published.rollout != resource.key and self._exists(published)
+            return published.rollout if other else None
+        if status.routing is not None:
+            return None
+        # The document is lost or cannot be verified: the predictors are of the rollout that has routed them.
+        others = (other for other in self.rollouts() if other.key != resource.key)
+        return next((other.key for other in others if (other.status or {}).get("routing")), None)
 
     def _untrusted(self, status: RolloutStatus) -> dict[str, str]:
         untrusted: dict[str, str] = {}
@@ -150,7 +160,7 @@ class Reconciler:
         try:
             return self._context.store.document()
         except InvalidRoutingError:
-            # Predictors refuse it as well, and it is about to be replaced.
+            # Predictors refuse it as well, and the rollout that they follow is about to replace it.
             return None
 
     def _exists(self, published: RoutingDocument) -> bool:
@@ -187,9 +197,7 @@ class Reconciler:
             measurements[candidate.name] = measured
         return measurements
 
-    def _apply(
-        self, resource: Resource, before: RolloutStatus, observed: ObservedState, decision: Decision
-    ) -> None:
+    def _apply(self, resource: Resource, before: RolloutStatus, decision: Decision) -> None:
         kubernetes, dry_run = self._context.kubernetes, self._context.dry_run
         for event in decision.events:
             _log.info(
@@ -200,8 +208,9 @@ class Reconciler:
         status = decision.status
         if changed := status != before:
             kubernetes.write_status(resource, status.as_json())
-        if decision.document is not None and observed.published != decision.document:
-            self._context.store.publish_document(decision.document)
+        store = self._context.store
+        if decision.document is not None and not store.is_published(decision.document):
+            store.publish_document(decision.document)
         self._metrics.count(resource.key, [entry for entry in status.history if entry not in before.history])
         for event in decision.events:
             try:

@@ -1,5 +1,6 @@
 """A rollout as the operator sees it, look after look, in a world that obeys."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -618,6 +619,51 @@ def test_a_second_rollout_waits_for_the_first(play):
     del play.kubernetes.resources[ROLLOUT]
     play.look()
     assert play.store.newest.rollout == "shop/second"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_second_rollout_waits_also_while_the_document_is_unsigned_or_lost(play, lost):
+    play.store.signing = play.store.trusted = "operator"
+    first, second = "shop/second", ROLLOUT
+    play.kubernetes.apply(first, spec(baseline={"digest": OTHER}).model_dump(mode="json", by_alias=True))
+    play.look()
+    play.apply()
+    play.kubernetes.resources = {key: play.kubernetes.resources[key] for key in (second, first)}
+    play.look()
+    published = play.store.newest
+    play.store.signed = ""
+    if lost:
+        play.store.newest = None
+    play.look()
+    assert play.kubernetes.resources[second]["status"]["phase"] == "Blocked"
+    assert play.store.newest.rollout == first
+    assert play.store.newest.generation >= published.generation
+    assert play.store.document() == play.store.newest, "it is signed again"
+    play.store.signed = ""
+    del play.kubernetes.resources[first]
+    play.look()
+    assert play.store.document().rollout == second
+
+
+def test_rollouts_that_have_both_routed_do_not_block_each_other_for_a_lost_document(play):
+    play.apply()
+    play.look()
+    play.kubernetes.resources["shop/second"] = deepcopy(play.kubernetes.resources[ROLLOUT])
+    play.store.newest = None
+    play.look()
+    assert play.store.newest.rollout == ROLLOUT
+    assert play.kubernetes.resources["shop/second"]["status"]["phase"] == "Blocked"
+
+
+def test_an_unchanged_document_is_signed_again_by_a_new_key(play):
+    play.apply()
+    play.run(10)
+    before = list(play.store.written)
+    play.store.signing = "new"
+    play.look()
+    assert (play.store.signed, play.store.written) == ("new", [*before, before[-1]])
+    play.look()
+    assert len(play.store.written) == len(before) + 1
 
 
 def test_a_spec_that_cannot_be_read_holds_what_is_served(play):
