@@ -155,14 +155,17 @@ class RoutingDocument(StrictModel):
 
 
 class ArmReport(StrictModel):
-    """The state of one arm in this predictor: ``failed`` after an attempt to load its bundle, which may be retried."""
+    """The state of one arm in this predictor: ``failed`` after an attempt to load its bundle, which may be retried.
+
+    It stays ``loading`` after the first attempts whose rehearsal did not finish.
+    """
 
     name: ArmName
     digest: Digest
     weight: BasisPoints
     shadow: bool = False
     state: Literal["loading", "loaded", "failed"]
-    reason: str | None = Field(None, description="Why loading failed.")
+    reason: str | None = Field(None, description="Why the last attempt to load it failed.")
 
 
 class RoutingReport(StrictModel):

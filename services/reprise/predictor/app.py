@@ -103,6 +103,8 @@ async def _connect(context: PredictorContext, stack: AsyncExitStack) -> None:
         stack.push_async_callback(asyncio.to_thread, log.close, settings.prediction_log_flush_seconds)
     if context.document_reader is not None:
         await stack.enter_async_context(context.document_reader)
+    if context.rehearsal is not None:
+        stack.callback(context.rehearsal.stop)
     await asyncio.gather(context.configured_model.refresh(), context.reader.check())
     if settings.routing_seconds:
         await context.router.refresh()

@@ -43,6 +43,7 @@ class PredictorContext:
     metrics: PredictorMetrics
     store: StateReader
     reader: CircuitBreakingReader
+    rehearsal: Rehearsal | None
     configured_model: ConfiguredModel
     router: ModelRouter
     document_reader: DocumentReader | None
@@ -121,6 +122,7 @@ def build_context(
         metrics=metrics,
         store=store,
         reader=reader,
+        rehearsal=rehearsal,
         configured_model=configured_model,
         router=router,
         document_reader=document_reader,

@@ -70,7 +70,7 @@ class PredictorSettings(
         None,
         ge=128 * 1024 * 1024,
         description="Maximum memory of that process, bytes; a model that takes more is refused. By default 192 MiB and "
-        "24 times the size of the model.",
+        "24 times the size of its largest graph.",
     )
     shadow_capacity: int = Field(
         2048, ge=1, description="Maximum queue of shadow scores; more are dropped and counted."

@@ -64,8 +64,9 @@ HANGING = "import time; time.sleep(600)"
     [(KILLED, "the rehearsal was killed by SIGSEGV", 1), (HANGING, "the rehearsal has exceeded 3 s", 2)],
 )
 async def test_model_that_ends_its_rehearsal_leaves_the_old_one_serving_and_is_counted(
-    tmp_path: Path, action: str, reason: str, attempts: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, reason: str, attempts: int
 ) -> None:
+    monkeypatch.setattr("reprise.predictor.services.bundle_loader._RETRY_SECONDS", 0.5)
     good = published(tmp_path, bundle_files())
     bad = bundle_files(bias=1.0)
     (tmp_path / "child.py").write_text(
@@ -81,7 +82,8 @@ async def test_model_that_ends_its_rehearsal_leaves_the_old_one_serving_and_is_c
     await models.refresh()
     digest = published(tmp_path, bad)
     turns = 0
-    for _ in range(2):
+    for pause in (0.0, 0.0, 0.6):  # the second is too early
+        await asyncio.sleep(pause)
         refreshing = asyncio.create_task(models.refresh())
         while not refreshing.done():
             await asyncio.sleep(0.01)

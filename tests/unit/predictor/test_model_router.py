@@ -1,3 +1,4 @@
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from reprise.bundle import BundleStore
+from reprise.bundle import BundleStore, UnfinishedRehearsalError
 from reprise.bundle.signature import SigningKey
+from reprise.predictor.services.bundle_loader import LoadFailure
 from reprise.routing import (
     BASELINE,
     DocumentKeys,
@@ -205,6 +207,50 @@ def test_arm_whose_model_takes_too_much_memory_is_refused_in_a_child_process(tmp
         assert f"{candidate}: the rehearsal has failed: it takes more than 196 MiB" in str(arm.reason)
         assert predictor.metric("reprise_predictor_arm_loaded", arm="large", digest=candidate) == 0
         assert ask(predictor, USERS[0])["arm"] == BASELINE
+
+
+def test_arm_is_loading_until_three_rehearsals_in_a_row_have_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = published(tmp_path, bundle_files())
+    candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
+    with running_predictor(tmp_path, rehearsal_seconds=60) as predictor:
+        monkeypatch.setattr("reprise.predictor.services.bundle_loader._MAX_RETRY_SECONDS", 0.0)
+        rehearsal = predictor.context.rehearsal
+        assert rehearsal is not None
+        rehearsal.command, command = (
+            (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"),
+            rehearsal.command,
+        )
+        predictor.route(routing(baseline, Share("starved", candidate, 10_000)))
+        states = []
+        for _ in range(4):
+            (_, arm) = report(predictor).arms
+            assert "the rehearsal was killed by SIGKILL" in str(arm.reason)
+            states.append(arm.state)
+            predictor.refresh_routing()
+        assert states == ["loading", "loading", "failed", "failed"]
+        rehearsal.command = command
+        predictor.refresh_routing()
+        assert [arm.state for arm in report(predictor).arms] == ["loaded", "loaded"]
+
+
+def test_rehearsals_end_with_the_predictor(tmp_path: Path) -> None:
+    bundle = BundleStore(str(tmp_path)).fetch(published(tmp_path, bundle_files()))
+    with running_predictor(tmp_path, rehearsal_seconds=60) as predictor:
+        rehearsal = predictor.context.rehearsal
+        assert rehearsal is not None
+        rehearsal.run(bundle)
+    with pytest.raises(UnfinishedRehearsalError, match="is stopping"):
+        rehearsal.run(bundle)
+
+
+@pytest.mark.parametrize(("misses", "seconds"), [(1, 5), (2, 10), (3, 20), (7, 300), (5000, 300)])
+def test_delay_after_unfinished_rehearsals_doubles_up_to_five_minutes(misses: int, seconds: float) -> None:
+    before = LoadFailure("", 0.0, misses - 1)
+    after = LoadFailure.of(UnfinishedRehearsalError("slow"), before, retry_seconds=1.0)
+    assert after.retry_at - time.monotonic() == pytest.approx(seconds, abs=1.0)
+    assert LoadFailure.of(StoreRefusedError("redis", "down"), after, retry_seconds=1.0).unfinished == 0
 
 
 def test_arm_answers_as_soon_as_its_bundle_is_published(

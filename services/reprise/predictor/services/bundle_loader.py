@@ -5,10 +5,11 @@ import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from reprise.bundle import Bundle, BundleStore, UnusableModelError
+from reprise.bundle import Bundle, BundleStore, UnfinishedRehearsalError, UnusableModelError
 from reprise.bundle.rehearsal import Rehearsal
 from reprise.bundle.scorer import Scorer, horizon_scorers
 from reprise.features.exceptions import PlanError
@@ -22,6 +23,39 @@ from reprise.store.exceptions import LayoutError
 
 _TOLERANCE = 1e-5
 _TIMING_RUNS = 3
+_MAX_UNFINISHED = 3
+_RETRY_SECONDS = 5.0
+_MAX_RETRY_SECONDS = 300.0
+
+
+class LoadFailure(NamedTuple):
+    """Why a model could not be loaded, and the monotonic time to try again, in seconds.
+
+    A rehearsal that did not finish says little about the model. Until that has happened three times in a row, it
+    ``may_pass``; the delay doubles each time.
+    """
+
+    reason: str
+    retry_at: float
+    unfinished: int
+
+    @classmethod
+    def of(cls, error: Exception, before: Self | None, retry_seconds: float) -> Self:
+        """Return the failure after ``before``, to be retried after ``retry_seconds`` unless a rehearsal caused it."""
+        unfinished = 0
+        if isinstance(error, ModelRefusedError):
+            retry_seconds = (
+                math.inf
+            )  # A digest fixes the content of its bundle: one that does not fit never will.
+        elif isinstance(error, UnfinishedRehearsalError):
+            unfinished = 1 + (before.unfinished if before else 0)
+            retry_seconds = min(_RETRY_SECONDS * 2.0 ** min(unfinished - 1, 10), _MAX_RETRY_SECONDS)
+        return cls(f"{type(error).__name__}: {error}", time.monotonic() + retry_seconds, unfinished)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the rehearsal has not finished so far, but may yet."""
+        return 0 < self.unfinished < _MAX_UNFINISHED
 
 
 class BundleLoader:

@@ -1,14 +1,15 @@
 """The configured model, which follows the bundle store while requests are served."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reprise.bundle import BundleNotFoundError
-from reprise.predictor.exceptions import ModelRefusedError, NoModelError
+from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.metrics import PredictorMetrics
 from reprise.predictor.models.loaded_model import LoadedModel
-from reprise.predictor.services.bundle_loader import BundleLoader
+from reprise.predictor.services.bundle_loader import BundleLoader, LoadFailure
 from reprise.predictor.settings import LATEST
 from reprise.runtime.logs import get_logger
 
@@ -37,7 +38,7 @@ class ConfiguredModel:
         self._metrics = metrics
         self.loaded: LoadedModel | None = None
         self.refusal: Refusal | None = None
-        self._refused_forever: str | None = None
+        self._failures: dict[str, LoadFailure] = {}  # since a model was loaded
 
     @property
     def current(self) -> LoadedModel:
@@ -52,12 +53,12 @@ class ConfiguredModel:
         try:
             if digest == LATEST:
                 digest = await asyncio.to_thread(self._loader.latest)
-            if digest == self._refused_forever:
+            if (failure := self._failures.get(digest)) and time.monotonic() < failure.retry_at:
                 return
             if self.loaded is None or digest != self.loaded.digest:
                 model = await asyncio.to_thread(self._loader.load, digest)
                 _log.info("model_loaded", digest=digest, instead_of=self.loaded and self.loaded.digest)
-                self.loaded, self._refused_forever = model, None
+                self.loaded, self._failures = model, {}
                 self._metrics.set_model(model.bundle, model.loaded_at)
             self.refusal = None
         except Exception as error:  # noqa: BLE001
@@ -66,10 +67,9 @@ class ConfiguredModel:
         self._metrics.set_refused_model(self.refusal.digest if self.refusal else None)
 
     def _refuse(self, digest: str, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        # A digest fixes the content of its bundle, so one that does not fit never will. A store may recover.
-        if isinstance(error, ModelRefusedError):
-            self._refused_forever = digest
+        # A store may recover at any time.
+        failure = LoadFailure.of(error, self._failures.get(digest), retry_seconds=0.0)
+        self._failures[digest], reason = failure, failure.reason
         if self.refusal is None or (self.refusal.digest, self.refusal.reason) != (digest, reason):
             self.refusal = Refusal(digest, reason, datetime.now(UTC))
             event = "no_model_yet" if isinstance(error, BundleNotFoundError) else "model_refused"

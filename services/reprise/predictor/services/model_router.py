@@ -1,15 +1,13 @@
 """The model router: applies the published routing document, which says which model answers which user."""
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 
-from reprise.predictor.exceptions import ModelRefusedError, NoModelError
+from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.metrics import ArmMetrics
 from reprise.predictor.models.loaded_model import LoadedArm, LoadedModel, RoutingTable
-from reprise.predictor.services.bundle_loader import BundleLoader
+from reprise.predictor.services.bundle_loader import BundleLoader, LoadFailure
 from reprise.predictor.services.configured_model import ConfiguredModel
 from reprise.routing import (
     BASELINE,
@@ -31,13 +29,6 @@ _RETRY_SECONDS = 5.0
 
 FetchDocument = Callable[[str], Awaitable[bytes | None]]
 """Returns the document under a key of the online store, ``None`` if there is none; raises ``StoreError``."""
-
-
-class _Failure(NamedTuple):
-    """Why a model could not be loaded, and the monotonic time to try again, in seconds."""
-
-    reason: str
-    retry_at: float
 
 
 class ModelRouter:
@@ -76,7 +67,7 @@ class ModelRouter:
         self._refused: str | None = None
         self._store_failed = False
         self._models: dict[str, LoadedModel] = {}
-        self._failures: dict[str, _Failure] = {}
+        self._failures: dict[str, LoadFailure] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._loaded_digests: list[str] = []
 
@@ -155,7 +146,7 @@ class ModelRouter:
         loaded, failure = arm.digest in self._models, self._failures.get(arm.digest)
         return ArmReport(
             **arm.model_dump(exclude={"buckets"}),
-            state="loaded" if loaded else "failed" if failure else "loading",
+            state="loaded" if loaded else "failed" if failure and not failure.may_pass else "loading",
             reason=failure.reason if failure else None,
         )
 
@@ -176,15 +167,10 @@ class ModelRouter:
             self._add(await asyncio.to_thread(self._loader.load, digest, self._max_row_seconds))
         except Exception as error:  # noqa: BLE001
             # Storage drivers raise classes of their own. Whatever it is, the other models stay.
-            reason = f"{type(error).__name__}: {error}"
             before = self._failures.get(digest)
-            if before is None or before.reason != reason:
-                _log.warning("arm_not_loaded", digest=digest, reason=reason)
-            # A model that does not fit is never tried again.
-            is_final = isinstance(error, ModelRefusedError)
-            self._failures[digest] = _Failure(
-                reason, math.inf if is_final else time.monotonic() + _RETRY_SECONDS
-            )
+            failure = self._failures[digest] = LoadFailure.of(error, before, _RETRY_SECONDS)
+            if before is None or before.reason != failure.reason:
+                _log.warning("arm_not_loaded", digest=digest, reason=failure.reason)
         finally:
             del self._loads[digest]
         if self._newest is not None:
@@ -196,7 +182,8 @@ class ModelRouter:
 
     def _apply(self, document: RoutingDocument) -> None:
         if not document.released and document.arms[0].digest not in self._models:
-            if (failure := self._failures.get(document.arms[0].digest)) is not None:
+            failure = self._failures.get(document.arms[0].digest)
+            if failure is not None and not failure.may_pass:
                 self._refuse(
                     f"generation {document.generation}: the baseline cannot be loaded: {failure.reason}"
                 )
