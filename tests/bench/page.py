@@ -1,4 +1,4 @@
-"""Write the README's section on speed, and its plot, from figures: ``python tests/bench/page.py [figures.json]``.
+"""Write what the docs say of speed, and its plots, from figures: ``python tests/bench/page.py [figures.json]``.
 
 ``make bench`` runs it last. The figures are kept in ``docs/bench.json``, and a test holds the section to them. The
 figures of a benchmark that did not run stay as they are.
@@ -20,7 +20,15 @@ REPOSITORY = Path(__file__).parents[2]
 FIGURES = REPOSITORY / "docs" / "bench.json"
 README = REPOSITORY / "README.md"
 PLOT = REPOSITORY / "docs" / "images" / "bench.svg"
+SCALE = REPOSITORY / "docs" / "scale.md"
+CURVES = REPOSITORY / "docs" / "images" / "scale.svg"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+STYLE = (
+    "<style>text{fill:#24292f}.grid{stroke:#8c959f;stroke-width:.5}.bar{fill:#2f6f9f}"
+    ".line{fill:none;stroke:#2f6f9f;stroke-width:2}.line.second{stroke:#b35900}"
+    "@media(prefers-color-scheme:dark){text{fill:#d0d7de}.bar{fill:#6cb2e6}"
+    ".line{stroke:#6cb2e6}.line.second{stroke:#f0a35e}}</style>"
+)
 
 
 @dataclass(frozen=True)
@@ -247,8 +255,7 @@ def plot(figures: Mapping[str, Any]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 70} {height}" '
         'font-family="system-ui, sans-serif" font-size="13">',
-        "<style>text{fill:#24292f}.grid{stroke:#8c959f;stroke-width:.5}.bar{fill:#2f6f9f}"
-        "@media(prefers-color-scheme:dark){text{fill:#d0d7de}.bar{fill:#6cb2e6}}</style>",
+        STYLE,
         '<text x="8" y="18" font-weight="600">times as fast as</text>',
     ]
     for decade in range(decades + 1):
@@ -261,6 +268,76 @@ def plot(figures: Mapping[str, Any]) -> str:
         parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<rect class="bar" x="{left}" y="{y}" width="{long:.1f}" height="19" rx="2"/>')
         parts.append(f'<text x="{left + long + 6:.1f}" y="{y + 14}">{times(ratio)}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def scale_section(figures: Mapping[str, Any]) -> str:
+    """Return the section of the page on scale, between its marks."""
+    scale = figures["scale"]
+    curves, compared = scale["curves"], scale["compared"]
+    rows = [
+        f"| {int(events):,} | {seconds:,.0f} s | {curves['duckdb_gib'][events]:.1f} GiB "
+        f"| {curves['spark'][events]:,.0f} s | {curves['spark_gib'][events]:.1f} GiB |"
+        for events, seconds in sorted(curves["duckdb"].items(), key=lambda one: int(one[0]))
+    ]
+    one = figures["machines"]["scale"]
+    return "\n".join(
+        [
+            BEGIN,
+            f"Measured on {one['date']} by `make bench BENCH=scale`: {one['processor']}, {one['cores']} cores.",
+            "",
+            "| events | DuckDB | memory | Spark | memory |",
+            "| ---: | ---: | ---: | ---: | ---: |",
+            *rows,
+            "",
+            "![Seconds by events](images/scale.svg)",
+            "",
+            f"In {compared['rows']:,} rows the two engines differed in {compared['mismatches']:,} values.",
+            END,
+        ]
+    )
+
+
+def scale_plot(figures: Mapping[str, Any]) -> str:
+    """Return the seconds of both engines by events, both logarithmic, as SVG."""
+    curves = {name: figures["scale"]["curves"][name] for name in ("duckdb", "spark")}
+    points = {
+        name: sorted((math.log10(int(events)), math.log10(seconds)) for events, seconds in curve.items())
+        for name, curve in curves.items()
+    }
+    every = [point for curve in points.values() for point in curve]
+    left, top, width, height = 60, 30, 440, 260
+    low, high = (
+        [bound(point[axis] for point in every) for axis in (0, 1)]
+        for bound in (lambda values: math.floor(min(values)), lambda values: math.ceil(max(values)))
+    )
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across, up = (x - low[0]) / (high[0] - low[0]), (y - low[1]) / (high[1] - low[1])
+        return left + width * across, top + height * (1 - up)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 70} {top + height + 40}" '
+        'font-family="system-ui, sans-serif" font-size="13">',
+        STYLE,
+        '<text x="8" y="18" font-weight="600">seconds for all training rows, by events</text>',
+    ]
+    for x in range(low[0], high[0] + 1):
+        across, _ = place(x, low[1])
+        parts.append(
+            f'<line class="grid" x1="{across:.1f}" y1="{top}" x2="{across:.1f}" y2="{top + height}"/>'
+        )
+        parts.append(f'<text x="{across:.1f}" y="{top + height + 20}" text-anchor="middle">{10**x:,}</text>')
+    for y in range(low[1], high[1] + 1):
+        _, down = place(low[0], y)
+        parts.append(f'<line class="grid" x1="{left}" y1="{down:.1f}" x2="{left + width}" y2="{down:.1f}"/>')
+        parts.append(f'<text x="{left - 8}" y="{down + 4:.1f}" text-anchor="end">{10**y:,}</text>')
+    for (name, curve), kind in zip(points.items(), ("", " second"), strict=True):
+        placed = [place(x, y) for x, y in curve]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+        parts.append(f'<polyline class="line{kind}" points="{line}"/>')
+        label = {"duckdb": "DuckDB", "spark": "Spark"}[name]
+        parts.append(f'<text x="{placed[-1][0] + 8:.1f}" y="{placed[-1][1] + 4:.1f}">{label}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -305,7 +382,9 @@ def main(arguments: Sequence[str]) -> int:
     PLOT.parent.mkdir(exist_ok=True)
     PLOT.write_text(plot(figures))
     README.write_text(with_section(README.read_text(), section(figures)))
-    print(f"wrote {FIGURES}, {PLOT} and the section of {README}")
+    CURVES.write_text(scale_plot(figures))
+    SCALE.write_text(with_section(SCALE.read_text(), scale_section(figures)))
+    print(f"wrote {FIGURES}, {PLOT}, {CURVES} and the sections of {README} and {SCALE}")
     return 0
 
 

@@ -41,7 +41,7 @@ FIGURES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_readme_and_plot_are_made_from_the_figures_that_are_checked_in(page: ModuleType) -> None:
+def test_pages_and_plots_are_made_from_the_figures_that_are_checked_in(page: ModuleType) -> None:
     figures = json.loads(page.FIGURES.read_text())
     readme = page.README.read_text()
     again = (
@@ -49,6 +49,9 @@ def test_readme_and_plot_are_made_from_the_figures_that_are_checked_in(page: Mod
     )
     assert page.with_section(readme, page.section(figures)) == readme, again
     assert page.PLOT.read_text() == page.plot(figures), again
+    scale = page.SCALE.read_text()
+    assert page.with_section(scale, page.scale_section(figures)) == scale, again
+    assert page.CURVES.read_text() == page.scale_plot(figures), again
 
 
 def test_every_figure_is_shown_with_its_baseline_ratio_and_machine(page: ModuleType) -> None:

@@ -50,7 +50,7 @@ def test_retentions_are_those_of_the_platform() -> None:
 def test_a_load_is_sized_by_hand() -> None:
     gib = 2.0**30
     costs = replace(
-        UnitCosts(), materializer_us=100.0, predictor_us=200.0, redis_us=10.0, training_us=36.0,
+        UnitCosts(), materializer_us=100.0, predictor_us=200.0, redis_us=10.0, training_us=36.0, spark_us=360.0,
         user_bytes=1_000.0, product_bytes=500.0, pair_bytes=400.0, event_id_bytes=64.0,
         event_archive_bytes=gib / 1e6, prediction_archive_bytes=gib / 1e6,
     )  # fmt: skip
@@ -66,6 +66,8 @@ def test_a_load_is_sized_by_hand() -> None:
     assert by_name["redis"].instances == 2 * np.ceil(rows_gib / (16 * 0.6))
     assert found.archive_gib == pytest.approx(365 * (864 + 86_400 * 10_000 / 3 / 1e6))
     assert found.training_core_hours == pytest.approx(180 * 8.64e8 * 36e-6 / 3600)
+    assert found.spark_core_hours == pytest.approx(15_552)
+    assert found.spark_executors == 972  # of four cores, in four hours
 
 
 def test_more_load_never_needs_less() -> None:

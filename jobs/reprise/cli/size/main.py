@@ -74,6 +74,13 @@ _DEFAULTS = {each.name: each.default for kind in (Load, Margins) for each in fie
     help="History of a training.",
 )
 @click.option(
+    "--training-hours",
+    type=_Number(min=0.1, max=1e6),
+    default=_DEFAULTS["training_hours"],
+    show_default=True,
+    help="Time in which Spark computes its rows.",
+)
+@click.option(
     "--zones",
     type=click.IntRange(2),
     default=_DEFAULTS["zones"],
@@ -94,7 +101,7 @@ _DEFAULTS = {each.name: each.default for kind in (Load, Margins) for each in fie
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(zones: int, utilization: float, bench: Path | None, as_json: bool, **load: float) -> None:
-    """Say what a load needs: partitions, materializers, predictors, Redis, brokers, storage.
+    """Say what a load needs: partitions, materializers, predictors, Redis, brokers, storage, Spark.
 
     Multiplies costs that were measured for one core. Then simulates the stream in a burst, a rolling update and the
     loss of a zone, and says how late events would be.

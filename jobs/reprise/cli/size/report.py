@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from reprise.cli.size.simulation import Outage, Outcome, simulate
-from reprise.cli.size.sizes import Load, Margins, Sizing, size
+from reprise.cli.size.sizes import EXECUTOR_CORES, EXECUTOR_GIB, Load, Margins, Sizing, size
 from reprise.cli.size.unit_costs import UnitCosts
 
 _BEGINS = 900
@@ -53,7 +53,9 @@ class Report:
             f"partitions of the topic  {sizing.partitions}",
             f"archive                  {sizing.archive_gib:,.0f} GiB in {load.archive_days:,.0f} days",
             f"rows of one training     {sizing.training_core_hours:,.1f} core-hours for {load.training_days:,.0f} days"
-            " of history",
+            " of history, on DuckDB",
+            f"the same on Spark        {sizing.spark_core_hours:,.1f} core-hours; {sizing.spark_executors:,} executors"
+            f" of {EXECUTOR_CORES} cores and {EXECUTOR_GIB} GiB take {load.training_hours:g} hours",
             f"a month                  {sizing.core_hours_per_month:,.0f} core-hours,"
             f" {sizing.gib_hours_per_month:,.0f} GiB-hours of memory",
             "",

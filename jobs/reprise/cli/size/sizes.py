@@ -13,6 +13,9 @@ _FEWEST_PARTITIONS = 6
 _FEWEST_PER_MATERIALIZER = 2
 _DISK_PER_MEMORY = 2.0  # Of Redis: the append-only file while it is rewritten
 _BROKER_GIB = 4.0
+EXECUTOR_CORES, EXECUTOR_GIB = 4, 16
+"""Of an executor of Spark, an assumption."""
+
 _MEMORY_GIB = {"producer": 0.25, "materializer": 0.5, "predictor": 0.25}
 
 
@@ -29,6 +32,7 @@ class Load:
     kafka_days: float = 14.0
     archive_days: float = 365.0
     training_days: float = 180.0
+    training_hours: float = 4.0  # In which its rows are computed on Spark
     duplicate_hours: float = 24.0  # For which event ids are kept
 
     @property
@@ -76,7 +80,9 @@ class Sizing:
     partitions: int
     materializers: int
     archive_gib: float
-    training_core_hours: float  # Of the rows of one training on the whole history
+    training_core_hours: float  # Of the rows of one training on the whole history, on DuckDB
+    spark_core_hours: float  # On Spark
+    spark_executors: int
 
     @property
     def core_hours_per_month(self) -> float:
@@ -113,12 +119,16 @@ def size(load: Load, costs: UnitCosts, margins: Margins) -> Sizing:
         load.events_per_day * costs.event_archive_bytes
         + load.predictions_per_day * costs.prediction_archive_bytes
     )
+    training_events = load.training_days * load.events_per_day
+    spark_core_hours = training_events * costs.spark_us / 1e6 / 3600
     return Sizing(
         components=components,
         partitions=partitions,
         materializers=materializers,
         archive_gib=load.archive_days * archived / _GIB,
-        training_core_hours=load.training_days * load.events_per_day * costs.training_us / 1e6 / 3600,
+        training_core_hours=training_events * costs.training_us / 1e6 / 3600,
+        spark_core_hours=spark_core_hours,
+        spark_executors=math.ceil(spark_core_hours / load.training_hours / EXECUTOR_CORES),
     )
 
 

@@ -19,6 +19,7 @@ _FIGURES = {
     "product_bytes": "size.redis_bytes_per_product",
     "pair_bytes": "size.redis_bytes_per_pair",
     "event_id_bytes": "size.redis_bytes_per_event_id",
+    "spark_us": "scale.spark_us_per_row",
 }
 """Path of the figure of each cost that is one."""
 
@@ -36,7 +37,8 @@ class UnitCosts:
     materializer_us: float = 354.9  # An event that writes three rows, as the next two
     redis_us: float = 105.2
     kafka_us: float = 21.8  # From append to fetch
-    training_us: float = 25.0  # A training row in the batch executor
+    training_us: float = 25.0  # A training row on DuckDB
+    spark_us: float = 300.3  # The same on Spark
     event_log_bytes: float = 33.2  # An event in the log, compressed
     event_archive_bytes: float = 27.9  # An event in a compacted file of the archive
     prediction_log_bytes: float = 474.4  # A prediction with its features
