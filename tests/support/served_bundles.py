@@ -1,10 +1,10 @@
 """Small plans and model bundles that answer what a test can work out by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from reprise.bundle import (
     EVALUATED_HORIZON,
@@ -132,16 +132,7 @@ def logistic_graph(
         numpy_helper.from_array(np.float32(1e39 / HUGE), "overflowing"),
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "logistic",
-        [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["rows", len(names)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows"])],
-        initializers,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
+    return _serialized("logistic", nodes, initializers, names, ["rows"])
 
 
 def expensive_graph(size: int, products: int, names: tuple[str, ...]) -> bytes:
@@ -166,11 +157,21 @@ def expensive_graph(size: int, products: int, names: tuple[str, ...]) -> bytes:
         numpy_helper.from_array(column.T, "row"),
         numpy_helper.from_array(np.zeros((len(names), 1), np.float32), "zeros"),
     ]
+    return _serialized("expensive", nodes, initializers, names, ["rows", 1])
+
+
+def _serialized(
+    name: str,
+    nodes: Sequence[NodeProto],
+    initializers: Sequence[TensorProto],
+    names: tuple[str, ...],
+    shape: Sequence[str | int],
+) -> bytes:
     graph = helper.make_graph(
         nodes,
-        "expensive",
+        name,
         [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["rows", len(names)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows", 1])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, shape)],
         initializers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

@@ -1,16 +1,14 @@
 """The scoring job's configuration."""
 
-from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from reprise.archive.settings import EventSourceSettings
 from reprise.bundle.settings import ModelStoreSettings, TrustSettings
-from reprise.runtime.durations import DurationsType, parse_duration
 from reprise.runtime.job_metrics import JobSettings
-from reprise.runtime.settings import Duration
+from reprise.runtime.settings import Duration, Durations
 
 
 class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, JobSettings):
@@ -28,7 +26,7 @@ class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, Jo
         default=None,
         description="Horizon of scores and demand, such as 7d, one of the model's; by default the model's own.",
     )
-    horizons: Annotated[tuple[timedelta, ...], NoDecode, DurationsType()] = Field(
+    horizons: Durations = Field(
         default=(),
         description="Further horizons of the model, such as 7d,90d, of which a night writes scores and demand too.",
     )
@@ -49,8 +47,3 @@ class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, Jo
         description="Days for which a night keeps campaigns of earlier dates, with the users written to; 0 keeps all."
         " The lift of a removed campaign can no longer be measured.",
     )
-
-    @field_validator("horizons", mode="before")
-    @classmethod
-    def _horizons_are_listed(cls, given: object) -> object:
-        return tuple(map(parse_duration, given.split(","))) if isinstance(given, str) else given

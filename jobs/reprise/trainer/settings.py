@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 import click
 from pydantic import Field, FilePath, ValidationInfo, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from reprise.bundle.settings import TrustSettings
 from reprise.events.event import METADATA_FIELDS_PATTERN
-from reprise.runtime.durations import DurationsType, format_duration, parse_duration
+from reprise.runtime.durations import format_duration
 from reprise.runtime.job_metrics import JobSettings
-from reprise.runtime.settings import Duration
+from reprise.runtime.settings import Duration, Durations
 from reprise.trainer.threshold import parse_rule
 
 
@@ -31,7 +31,7 @@ class TrainerSettings(TrustSettings, JobSettings):
         validation_alias="REPRISE_SIGNING_KEY_FILE",
         description="PEM file of the Ed25519 private key that signs the bundle; it is not signed if absent.",
     )
-    horizon: Annotated[tuple[timedelta, ...], NoDecode, DurationsType()] = Field(
+    horizon: Durations = Field(
         (timedelta(days=30),),
         description="How far ahead a purchase counts, such as 30d or 12h. Further horizons after commas, such as"
         " 30d,7d, get models of their own in the bundle; the first is the default of every answer.",
@@ -168,13 +168,6 @@ class TrainerSettings(TrustSettings, JobSettings):
         """The horizon, and what a refund window leaves out."""
         refund = f", not returned within {format_duration(self.refund_window)}" if self.refund_window else ""
         return format_duration(self.default_horizon) + refund
-
-    @field_validator("horizon", mode="before")
-    @classmethod
-    def _horizon_is_listed(cls, given: object) -> object:
-        if isinstance(given, str):
-            return tuple(map(parse_duration, given.split(",")))
-        return (given,) if isinstance(given, timedelta) else given
 
     @field_validator("horizon")
     @classmethod

@@ -3,7 +3,6 @@
 A graph that crashes ONNX Runtime, does not return, or takes too much memory then does so in the child alone.
 """
 
-import ctypes
 import json
 import math
 import os
@@ -20,6 +19,7 @@ import numpy as np
 
 from reprise.bundle.bundle import Bundle
 from reprise.bundle.exceptions import UnfinishedRehearsalError, UnusableModelError
+from reprise.runtime.signals import die_with_parent
 
 # Its priority is low before it imports anything.
 _PROGRAM = "import os; os.nice(10); from reprise.bundle.rehearsal import rehearse; rehearse()"
@@ -32,7 +32,6 @@ _MIB = 1024 * 1024
 _OWN_MEMORY = 192 * _MIB  # Python and ONNX Runtime reserve 90
 _MEMORY_PER_BYTE = 24  # of a graph; a forest takes 20 while it is loaded
 _SPARE_MEMORY = 64 * _MIB  # of the container, for what this process allocates meanwhile
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -145,8 +144,7 @@ class Rehearsal:
 
 def rehearse() -> None:
     """As the child: score a batch with each graph on the standard input; exits with 3 and the reason of a refusal."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     task = json.loads(sys.stdin.buffer.readline())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (task["memory_bytes"],) * 2)

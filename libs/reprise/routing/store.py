@@ -58,10 +58,8 @@ class RoutingStore:
 
     def evidence(self) -> RolloutEvidence | None:
         """Return the newest evidence, ``None`` if there is none."""
-        found, newest = (
-            self._read(RolloutEvidence, self._evidence, self._evidence_keys),
-            self._newest_evidence,
-        )
+        found = self._read(RolloutEvidence, self._evidence, self._evidence_keys)
+        newest = self._newest_evidence
         if found is None or self._evidence_keys.trusted is None:
             return found
         if newest is not None and found.computed_at < newest:

@@ -18,9 +18,9 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from reprise.runtime.durations import parse_duration
+from reprise.runtime.durations import DurationsType, parse_duration
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.runtime.logs import LEVELS
 
@@ -31,6 +31,16 @@ Duration = Annotated[
     timedelta, BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value)
 ]
 """A field that is written as a duration, such as ``30d`` or ``1d12h``."""
+
+
+def _durations(given: object) -> object:
+    if isinstance(given, str):
+        return tuple(map(parse_duration, given.split(",")))
+    return (given,) if isinstance(given, timedelta) else given
+
+
+Durations = Annotated[tuple[timedelta, ...], NoDecode, BeforeValidator(_durations), DurationsType()]
+"""A field that is written as durations separated by commas, such as ``30d,7d``; a ``timedelta`` is a single one."""
 
 
 class ProcessSettings(BaseSettings):

@@ -1,5 +1,6 @@
-"""Ending a process by SIGTERM and SIGINT."""
+"""Ending a process by SIGTERM and SIGINT, or with its parent."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from types import FrameType
 from reprise.runtime.logs import get_logger
 
 _AGAIN_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
 
 _log = get_logger(__name__)
 
@@ -18,6 +20,12 @@ _log = get_logger(__name__)
 def terminate_process() -> None:
     """Send this process SIGTERM, as Kubernetes does."""
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def die_with_parent() -> None:
+    """Have Linux kill this process when the thread that started it ends; elsewhere do nothing. See prctl(2)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ HANGING = "import time; time.sleep(600)"
 async def test_model_that_ends_its_rehearsal_leaves_the_old_one_serving_and_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, reason: str, attempts: int
 ) -> None:
-    monkeypatch.setattr("reprise.predictor.services.bundle_loader._RETRY_SECONDS", 0.5)
+    monkeypatch.setattr("reprise.predictor.services.bundle_loader.RETRY_SECONDS", 0.5)
     good = published(tmp_path, bundle_files())
     bad = bundle_files(bias=1.0)
     (tmp_path / "child.py").write_text(

@@ -256,7 +256,7 @@ def test_delay_after_unfinished_rehearsals_doubles_up_to_five_minutes(misses: in
 def test_arm_answers_as_soon_as_its_bundle_is_published(
     predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch, baseline: str
 ) -> None:
-    monkeypatch.setattr("reprise.predictor.services.model_router._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("reprise.predictor.services.model_router.RETRY_SECONDS", 0.0)
     files = bundle_files(bias=2.0)
     candidate = store.publish(files)
     folder = Path(store.location(candidate, "manifest.json")).parent

@@ -48,6 +48,11 @@ class Span:
     last_us: int
 
 
+def grown_weights(frame: str, weight: str, half_lives: str) -> str:
+    """Return the sum of the weights of a dataframe's events, each doubled as many times as ``half_lives``."""
+    return f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {half_lives}) END)"
+
+
 class _DialectAggregation(Aggregation):
     """Aggregates in the SQL of one engine."""
 
@@ -92,19 +97,23 @@ class Past(_DialectAggregation):
         from three buckets before have decayed to less than 2^-1024.
         """
         half_life, origin = float(half_life_us), self._span.first_us
-        reference = f"CASE WHEN {self.at_end('first', f'{frame}_t')} IS NOT NULL THEN ts END"
-        age = f"(ts - {origin}) / {double(half_life)}"
+        reference, age = self._reference(frame), f"(ts - {origin}) / {double(half_life)}"
         if (self._span.last_us - origin) / half_life <= BUCKET_HALF_LIVES:
-            grown = self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
+            grown = self.over(grown_weights(frame, weight, age))
             return f"coalesce({grown}, 0) * pow(2.0, -({age}))", reference
         bucket = f"floor(({age}) / {BUCKET_HALF_LIVES})::BIGINT"
         within = f"(({age}) - {BUCKET_HALF_LIVES} * {bucket})"
-        case = f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0"
-        present, earlier = (f"{case}, {within}{less}) END" for less in ("", f" - {BUCKET_HALF_LIVES}"))
-        same_bucket = f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} {self._frame})"
-        before = [self._bucket_before(f"sum({earlier})", bucket, back) for back in (1, 2)]
+        present, earlier = (
+            grown_weights(frame, weight, f"{within}{less}") for less in ("", f" - {BUCKET_HALF_LIVES}")
+        )
+        same_bucket = f"{present} OVER (PARTITION BY {self._partition}, {bucket} {self._frame})"
+        before = [self._bucket_before(earlier, bucket, back) for back in (1, 2)]
         total = f"coalesce({same_bucket}, 0) + {before[0]} + {before[1]} * pow(2.0, -{BUCKET_HALF_LIVES})"
         return f"({total}) * pow(2.0, -{within})", reference
+
+    def _reference(self, frame: str) -> str:
+        """Return the row's own instant; null without events."""
+        return f"CASE WHEN {self.at_end('first', f'{frame}_t')} IS NOT NULL THEN ts END"
 
     def _bucket_before(self, aggregate: str, bucket: str, back: int) -> str:
         """Return the aggregate over all of the bucket that lies ``back`` buckets before the row's own, else 0."""
@@ -153,7 +162,7 @@ class _Final(_DialectAggregation):
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         age = f"({frame}_t - {frame}_entity_last) / {double(half_life_us)}"
         return (
-            f"coalesce(sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END), 0)",
+            f"coalesce({grown_weights(frame, weight, age)}, 0)",
             f"max({frame}_t)",
         )
 

@@ -5,10 +5,10 @@ earlier buckets, which is merged from a partial state of each, and the past with
 window. Keys with few rows have one bucket, unless the history has more half-lives than a double can hold.
 """
 
-from reprise.features.executors.batch_sql import BUCKET_HALF_LIVES, Past, Span
+from reprise.features.executors.batch_sql import BUCKET_HALF_LIVES, Past, Span, grown_weights
 from reprise.features.feature_functions import double
 from reprise.features.plan import EntityPlan
-from reprise.features.sql_dialect import PARTITIONS, SPARK
+from reprise.features.sql_dialect import SPARK
 
 _NO_MOMENTS = "named_struct('n', 0D, 'total', 0D, 'squares', 0D)"
 _SHIFT = "(b.total / nullif(b.n, 0D) - a.total / nullif(a.n, 0D))"
@@ -19,15 +19,23 @@ _MERGE_MOMENTS = (  # as in ``accumulators``
 
 
 class BucketedPast(Past):
-    """Aggregates over each row's past in one entity, for rows of ``bucketed``."""
+    """Aggregates over each row's past in one entity, for rows of ``bucketed``.
 
-    def __init__(self, entity: EntityPlan, span: Span, bucket_us: int) -> None:
+    ``hot_keys`` and ``earlier`` are the names of the tables that it needs.
+    """
+
+    def __init__(self, entity: EntityPlan, span: Span) -> None:
         super().__init__(entity.name, span, SPARK)
-        self._name, self._keys = entity.name, PARTITIONS[entity.name]
         self._start = f"{entity.name}_start"
-        self._bucket_us = bucket_us
         self._earlier_states: dict[str, str] = {}  # by the partial state of a bucket, which they merge
-        self.window = f"{self._window} AS (PARTITION BY {self._keys}, {self._start} {self._frame})"
+        length = span.last_us - span.first_us + 1
+        half_lives = [
+            each.spec["half_life_us"] for each in entity.accumulators if "half_life_us" in each.spec
+        ]
+        self._bucket_us = min(length, BUCKET_HALF_LIVES * min(half_lives, default=length))
+        self.has_one_bucket = self._bucket_us == length  # for a key that is not hot
+        self.hot_keys, self.earlier = f"hot_{entity.name}", f"{entity.name}_earlier"
+        self.window = f"{self._window} AS (PARTITION BY {self._partition}, {self._start} {self._frame})"
 
     def over(self, aggregate: str) -> str:
         """Return a sum, minimum or maximum over the past."""
@@ -67,48 +75,54 @@ class BucketedPast(Past):
         Weights are scaled to the start of their bucket, which has at most ``BUCKET_HALF_LIVES``.
         """
         half_life = double(float(half_life_us))
-        reference = f"CASE WHEN {self.at_end('first', f'{frame}_t')} IS NOT NULL THEN ts END"
         age = f"(ts - {self._start}) / {half_life}"
-        grown = f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)"
+        grown = grown_weights(frame, weight, age)
         earlier = self._earlier(
             f"named_struct('start', {self._start}, 'total', coalesce({grown}, 0D))",
             f"aggregate(collect_list({{0}}) OVER earlier, 0D, (total, one) ->"
             f" total + one.total * pow(2.0, (one.start - {self._start}) / {half_life}))",
         )
         total = f"coalesce({earlier}, 0D) + coalesce({super().over(grown)}, 0D)"
-        return f"({total}) * pow(2.0, -({age}))", reference
+        return f"({total}) * pow(2.0, -({age}))", self._reference(frame)
 
-    def bucketed(self, rows: str, hot_keys: str, join: str = "LEFT JOIN") -> str:
-        """Return ``rows`` with the start of their bucket; ``hot_keys`` is a table of ``hot_keys_select``."""
-        first = self._span.first_us
-        start = f"ts - pmod(ts - {first}, coalesce(bucket_us, {self._bucket_us}))"
+    def hot_keys_select(self, rows: str, max_rows: int) -> str:
+        """Return the query of ``hot_keys``: those of more rows, and the ``bucket_us`` that gives about as many."""
+        even = f"{double(float(max_rows))} * (max(ts) - min(ts) + 1) / count(*)"
+        width = f"least({double(float(self._bucket_us))}, greatest(1D, {even}))::BIGINT"
         return (
-            f"(SELECT * EXCEPT (bucket_us), {start} AS {self._start}"
-            f" FROM {rows} {join} {hot_keys} USING ({self._keys}))"
+            f"SELECT {self._partition}, {width} AS bucket_us FROM {rows}"
+            f" GROUP BY {self._partition} HAVING count(*) > {max_rows}"
         )
 
-    def earlier_select(self, rows: str, hot_keys: str) -> str:
-        """Return the query of the merged states of the earlier buckets, without those of the history's first bucket.
+    def bucketed(self, rows: str, join: str = "LEFT JOIN") -> str:
+        """Return ``rows`` with the start of their bucket."""
+        start = f"ts - pmod(ts - {self._span.first_us}, coalesce(bucket_us, {self._bucket_us}))"
+        return (
+            f"(SELECT * EXCEPT (bucket_us), {start} AS {self._start}"
+            f" FROM {rows} {join} {self.hot_keys} USING ({self._partition}))"
+        )
+
+    def earlier_select(self, rows: str) -> str:
+        """Return the query of ``earlier``: the merged states of the buckets before each, but the history's first.
 
         ``rows`` have no buckets yet. All aggregates must have been asked for.
         """
-        span = self._span
-        one_bucket = span.first_us + self._bucket_us > span.last_us  # of keys that are not hot
-        rows = self.bucketed(rows, hot_keys, "JOIN" if one_bucket else "LEFT JOIN")
+        rows = self.bucketed(rows, "JOIN" if self.has_one_bucket else "LEFT JOIN")
         columns = {self._column(number): states for number, states in enumerate(self._earlier_states.items())}
         partials = ", ".join(f"{partial} AS {name}" for name, (partial, _) in columns.items())
         merged = ", ".join(f"{earlier.format(name)} AS {name}" for name, (_, earlier) in columns.items())
+        bucket = f"{self._partition}, {self._start}"
         return (
-            f"SELECT * FROM (SELECT {self._keys}, {self._start}, {merged}"
-            f" FROM (SELECT {self._keys}, {self._start}, {partials} FROM {rows} GROUP BY {self._keys}, {self._start})"
-            f" WINDOW earlier AS (PARTITION BY {self._keys} ORDER BY {self._start}"
+            f"SELECT * FROM (SELECT {bucket}, {merged}"
+            f" FROM (SELECT {bucket}, {partials} FROM {rows} GROUP BY {bucket})"
+            f" WINDOW earlier AS (PARTITION BY {self._partition} ORDER BY {self._start}"
             " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))"
             f" WHERE {self._start} > {self._span.first_us}"
         )
 
-    def with_earlier(self, rows: str, earlier: str) -> str:
-        """Return ``rows`` of ``bucketed`` with the columns of a table of ``earlier_select``."""
-        return f"(SELECT * FROM {rows} LEFT JOIN {earlier} USING ({self._keys}, {self._start}))"
+    def with_earlier(self, rows: str) -> str:
+        """Return ``rows`` of ``bucketed`` with the columns of ``earlier``."""
+        return f"(SELECT * FROM {rows} LEFT JOIN {self.earlier} USING ({self._partition}, {self._start}))"
 
     def _earlier(self, partial: str, earlier: str) -> str:
         """Return the column with the merged states of the earlier buckets; ``earlier`` is a format of the partial's."""
@@ -116,19 +130,4 @@ class BucketedPast(Past):
         return self._column(list(self._earlier_states).index(partial))
 
     def _column(self, number: int) -> str:
-        return f"{self._name}_earlier_{number}"
-
-
-def widest_bucket_us(entity: EntityPlan, span: Span) -> int:
-    """Return the width of one bucket that has the whole history, or as much as its decayed weights allow."""
-    length = span.last_us - span.first_us + 1
-    half_lives = [each.spec["half_life_us"] for each in entity.accumulators if "half_life_us" in each.spec]
-    return min(length, BUCKET_HALF_LIVES * min(half_lives, default=length))
-
-
-def hot_keys_select(entity: EntityPlan, span: Span, rows: str, max_rows: int) -> str:
-    """Return the query of the keys with more rows than that, and the ``bucket_us`` that gives about that number."""
-    keys = PARTITIONS[entity.name]
-    even = f"{double(float(max_rows))} * (max(ts) - min(ts) + 1) / count(*)"
-    width = f"least({double(float(widest_bucket_us(entity, span)))}, greatest(1D, {even}))::BIGINT"
-    return f"SELECT {keys}, {width} AS bucket_us FROM {rows} GROUP BY {keys} HAVING count(*) > {max_rows}"
+        return f"{self.earlier}_{number}"

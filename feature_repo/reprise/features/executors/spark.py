@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from reprise import sql
 from reprise.features.exceptions import ExecutorUnavailableError, FeatureEngineError
 from reprise.features.executors import batch_sql
-from reprise.features.executors.bucketed_past import BucketedPast, hot_keys_select, widest_bucket_us
+from reprise.features.executors.bucketed_past import BucketedPast
 from reprise.features.executors.plan_executor import BATCH_ROWS, PlanExecutor
 from reprise.features.plan import EntityName, Plan
 from reprise.features.sql_dialect import SPARK
@@ -83,13 +83,13 @@ class SparkExecutor(PlanExecutor):
             resources.callback(self._remove_files)
             self._session, is_ours = _start(master, memory_limit, self._folder)
             resources.callback(self._session.stop if is_ours else self._drop_tables)
+            # Names of tables and settings of its own
+            self._spark = self._session.newSession()
+            self._spark.conf.set("spark.sql.session.timeZone", "UTC")
+            context = self._session.sparkContext
+            if context.master.startswith("local") and not context.getConf().contains(_TASKS):
+                self._spark.conf.set(_TASKS, _TASKS_PER_PROCESSOR * context.defaultParallelism)
             self._resources = resources.pop_all()
-        # Names of tables and settings of its own
-        self._spark = self._session.newSession()
-        self._spark.conf.set("spark.sql.session.timeZone", "UTC")
-        context = self._session.sparkContext
-        if context.master.startswith("local") and not context.getConf().contains(_TASKS):
-            self._spark.conf.set(_TASKS, _TASKS_PER_PROCESSOR * context.defaultParallelism)
 
     def __exit__(self, *_: object) -> None:
         self._resources.close()
@@ -129,21 +129,20 @@ class SparkExecutor(PlanExecutor):
             _MIN_BUCKET_ROWS, count // (2 * int(self._spark.conf.get(_TASKS)))
         )
         pasts: dict[EntityName, batch_sql.Past] = {}
-        bucketed: dict[EntityName, BucketedPast] = {}
+        in_buckets: list[BucketedPast] = []
         for entity in self._plan.entities:
-            hot_keys, widest = f"hot_{entity.name}", widest_bucket_us(entity, span)
-            self._create(hot_keys, hot_keys_select(entity, span, "transitions", max_rows))
-            [(hot,)] = self._run(f"SELECT count(*) FROM {hot_keys}")
-            if hot or span.first_us + widest <= span.last_us:
-                bucketed[entity.name] = pasts[entity.name] = BucketedPast(entity, span, widest)
-                rows = bucketed[entity.name].bucketed(rows, hot_keys)
-            else:
+            past = BucketedPast(entity, span)
+            self._create(past.hot_keys, past.hot_keys_select("transitions", max_rows))
+            [(hot,)] = self._run(f"SELECT count(*) FROM {past.hot_keys}")
+            if past.has_one_bucket and not hot:
                 pasts[entity.name] = batch_sql.Past(entity.name, span, self.dialect)
+            else:
+                pasts[entity.name], rows = past, past.bucketed(rows)
+                in_buckets.append(past)
         expressions = {**(extra or {}), **batch_sql.past_states(self._plan, pasts)}
-        for name, past in bucketed.items():
-            hot_keys, earlier = f"hot_{name}", f"{name}_earlier"
-            self._create(earlier, past.earlier_select("transitions", hot_keys))
-            rows = past.with_earlier(rows, earlier)
+        for past in in_buckets:
+            self._create(past.earlier, past.earlier_select("transitions"))
+            rows = past.with_earlier(rows)
         return self._stream(batch_sql.past_select(rows, pasts, columns, expressions))
 
     def _create(self, table: str, query: str) -> None:

@@ -1,8 +1,6 @@
 """A tree of processes that ends as a whole."""
 
-import ctypes
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,8 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from reprise.cli.demo.waiting import DemoError
+from reprise.runtime.signals import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 15.0
 _SHOWN_LOG_LINES = 25
 
@@ -91,7 +89,7 @@ class ProcessTree:
                 stdout=out,
                 stderr=None if shows_errors else out,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads yet
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads yet
             )
         return self._running[name]
 
@@ -115,10 +113,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

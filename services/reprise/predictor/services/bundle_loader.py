@@ -24,8 +24,9 @@ from reprise.store.exceptions import LayoutError
 _TOLERANCE = 1e-5
 _TIMING_RUNS = 3
 _MAX_UNFINISHED = 3
-_RETRY_SECONDS = 5.0
 _MAX_RETRY_SECONDS = 300.0
+RETRY_SECONDS = 5.0
+"""Delay before a model of an arm is loaded again, and the first one after a rehearsal that has not finished."""
 
 
 class LoadFailure(NamedTuple):
@@ -44,12 +45,11 @@ class LoadFailure(NamedTuple):
         """Return the failure after ``before``, to be retried after ``retry_seconds`` unless a rehearsal caused it."""
         unfinished = 0
         if isinstance(error, ModelRefusedError):
-            retry_seconds = (
-                math.inf
-            )  # A digest fixes the content of its bundle: one that does not fit never will.
+            # A digest fixes the content of its bundle: one that does not fit never will.
+            retry_seconds = math.inf
         elif isinstance(error, UnfinishedRehearsalError):
             unfinished = 1 + (before.unfinished if before else 0)
-            retry_seconds = min(_RETRY_SECONDS * 2.0 ** min(unfinished - 1, 10), _MAX_RETRY_SECONDS)
+            retry_seconds = min(RETRY_SECONDS * 2.0 ** min(unfinished - 1, 10), _MAX_RETRY_SECONDS)
         return cls(f"{type(error).__name__}: {error}", time.monotonic() + retry_seconds, unfinished)
 
     @property

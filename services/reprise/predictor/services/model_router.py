@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.metrics import ArmMetrics
 from reprise.predictor.models.loaded_model import LoadedArm, LoadedModel, RoutingTable
-from reprise.predictor.services.bundle_loader import BundleLoader, LoadFailure
+from reprise.predictor.services.bundle_loader import RETRY_SECONDS, BundleLoader, LoadFailure
 from reprise.predictor.services.configured_model import ConfiguredModel
 from reprise.routing import (
     BASELINE,
@@ -25,7 +25,6 @@ from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreError
 
 _log = get_logger(__name__)
-_RETRY_SECONDS = 5.0
 
 FetchDocument = Callable[[str], Awaitable[bytes | None]]
 """Returns the document under a key of the online store, ``None`` if there is none; raises ``StoreError``."""
@@ -168,7 +167,7 @@ class ModelRouter:
         except Exception as error:  # noqa: BLE001
             # Storage drivers raise classes of their own. Whatever it is, the other models stay.
             before = self._failures.get(digest)
-            failure = self._failures[digest] = LoadFailure.of(error, before, _RETRY_SECONDS)
+            failure = self._failures[digest] = LoadFailure.of(error, before, RETRY_SECONDS)
             if before is None or before.reason != failure.reason:
                 _log.warning("arm_not_loaded", digest=digest, reason=failure.reason)
         finally:
