@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -191,18 +191,7 @@ _OPTIONS = (
         help="Refuse a file with invalid rows, or drop them and report how many and why.",
     ),
 )
-_RECEIVED = (
-    *(
-        "columns",
-        "event_types",
-        "purchases_only",
-        "amount_from",
-        "timestamp_format",
-        "timestamp_unit",
-        "timestamp_origin",
-    ),
-    *("encoding", "header_names", "metadata_fields", "on_bad_rows"),
-)
+_OPTION_NAMES = [each.name for each in fields(ImportOptions) if each.name != "problem_limit"]
 
 
 def event_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -213,7 +202,7 @@ def event_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        import_options = ImportOptions(**{name: kwargs.pop(name) for name in _RECEIVED})
+        import_options = ImportOptions(**{name: kwargs.pop(name) for name in _OPTION_NAMES})
         return command(*args, import_options=import_options, **kwargs)
 
     decorated: Callable[..., Any] = wrapped

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,73 +27,33 @@ _AT_LEAST_ONE = _Number(min=1, max=1e15)
 _DEFAULTS = {each.name: each.default for kind in (Load, Margins) for each in fields(kind)}
 
 
+def _option(
+    name: str, kind: click.ParamType[Any], text: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the option of a field of ``Load`` or ``Margins``, with its default."""
+    default = _DEFAULTS[name.replace("-", "_")]
+    given: dict[str, Any] = {"default": default, "show_default": True}
+    if default is MISSING:
+        given = {"required": True}
+    return click.option(f"--{name}", type=kind, help=text, **given)
+
+
 @click.command("size")
-@click.option("--events-per-day", type=_AT_LEAST_ONE, required=True, help="Events of a day, such as 1e9.")
-@click.option("--users", type=_AT_LEAST_ONE, required=True, help="Users with a row in the online store.")
-@click.option(
-    "--products", type=_AT_LEAST_ONE, required=True, help="Products with a row in the online store."
-)
-@click.option(
-    "--pairs-per-user",
-    type=_NUMBER,
-    default=_DEFAULTS["pairs_per_user"],
-    show_default=True,
-    help="Products that a user has an event with.",
-)
-@click.option(
-    "--predictions-per-second",
-    type=_NUMBER,
-    default=_DEFAULTS["predictions_per_second"],
-    help="Predictions a second at the peak.",
-)
-@click.option(
-    "--peak",
-    type=_AT_LEAST_ONE,
-    default=_DEFAULTS["peak"],
-    show_default=True,
-    help="Peak of events over the day's mean.",
-)
-@click.option(
-    "--kafka-days",
-    type=_NUMBER,
-    default=_DEFAULTS["kafka_days"],
-    show_default=True,
-    help="Retention of the topics.",
-)
-@click.option(
-    "--archive-days",
-    type=_NUMBER,
-    default=_DEFAULTS["archive_days"],
-    show_default=True,
-    help="Retention of the archive.",
-)
-@click.option(
-    "--training-days",
-    type=_NUMBER,
-    default=_DEFAULTS["training_days"],
-    show_default=True,
-    help="History of a training.",
-)
-@click.option(
-    "--training-hours",
-    type=_Number(min=0.1, max=1e6),
-    default=_DEFAULTS["training_hours"],
-    show_default=True,
-    help="Time in which Spark computes its rows.",
-)
-@click.option(
-    "--zones",
-    type=click.IntRange(2),
-    default=_DEFAULTS["zones"],
-    show_default=True,
-    help="Zones, one of which may be lost.",
-)
-@click.option(
-    "--utilization",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=_DEFAULTS["utilization"],
-    show_default=True,
-    help="Share of a processor that is used at the peak.",
+@_option("events-per-day", _AT_LEAST_ONE, "Events of a day, such as 1e9.")
+@_option("users", _AT_LEAST_ONE, "Users with a row in the online store.")
+@_option("products", _AT_LEAST_ONE, "Products with a row in the online store.")
+@_option("pairs-per-user", _NUMBER, "Products that a user has an event with.")
+@_option("predictions-per-second", _NUMBER, "Predictions a second at the peak.")
+@_option("peak", _AT_LEAST_ONE, "Peak of events over the day's mean.")
+@_option("kafka-days", _NUMBER, "Retention of the topics.")
+@_option("archive-days", _NUMBER, "Retention of the archive.")
+@_option("training-days", _NUMBER, "History of a training.")
+@_option("training-hours", _Number(min=0.1, max=1e6), "Time in which Spark computes its rows.")
+@_option("zones", click.IntRange(2), "Zones, one of which may be lost.")
+@_option(
+    "utilization",
+    click.FloatRange(0, 1, min_open=True),
+    "Share of a processor that is used at the peak.",
 )
 @click.option(
     "--bench",

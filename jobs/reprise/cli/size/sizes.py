@@ -164,7 +164,7 @@ def _redis(load: Load, costs: UnitCosts, margins: Margins) -> Component:
         count,
         float(count),
         count * memory,
-        count * memory * 2,
+        count * memory * _DISK_PER_MEMORY,
         f"{shards} shard{'s' if shards > 1 else ''}: {because}",
     )
 
