@@ -17,7 +17,6 @@ from reprise.log import (
     RebalanceListener,
     Record,
     RecordTooLargeError,
-    UnknownTopicError,
 )
 
 TIMEOUT = 60.0
@@ -104,10 +103,6 @@ class ProducerContract:
         assert [position.partition for position in positions] == [
             (h & 0x7FFFFFFF) % EVENTS.partitions for h in hashes
         ]
-
-    def test_undeclared_topic_is_refused(self, producer: LogProducer) -> None:
-        with pytest.raises(UnknownTopicError, match="nonsense"):
-            producer.append("nonsense", b"", b"")
 
     def test_record_that_is_too_large_is_refused(self, producer: LogProducer) -> None:
         with pytest.raises(RecordTooLargeError):

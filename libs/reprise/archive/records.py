@@ -61,11 +61,8 @@ def archive_table(
 
     An event whose timestamp is outside the ``window`` around that of its record is invalid. Its metadata has the
     ``kept_fields`` alone, whoever wrote it to the log.
-
-    Raises:
-        ValueError: The topic is not archived.
     """
-    schema, read, width = _reader(topic)
+    schema, read, width = _READERS[topic]
     identity = str(uuid.UUID(bytes=topic_id))
     rows: list[_Row] = []
     for record in records:
@@ -102,12 +99,8 @@ def open_writer(where: Any, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def schema_of(topic: str) -> pa.Schema:
-    """Return the columns of a topic's records.
-
-    Raises:
-        ValueError: The topic is not archived.
-    """
-    return _reader(topic)[0]
+    """Return the columns of a topic's records."""
+    return _READERS[topic][0]
 
 
 def _read_event(record: Record, window: ArrivalWindow, kept_fields: Container[str]) -> _Row:
@@ -130,12 +123,6 @@ def _read_prediction(record: Record, _: ArrivalWindow, __: Container[str]) -> _R
     fields = json_object(record.value, "prediction")
     ids = (fields.get(name) for name in ("user_id", "product_id"))
     return (record.value.decode(), *(named if isinstance(named, str) else None for named in ids))
-
-
-def _reader(topic: str) -> tuple[pa.Schema, _Read, int]:
-    if topic not in _READERS:
-        raise ValueError(f"topic {topic!r} is not archived; expected one of {', '.join(_READERS)}")
-    return _READERS[topic]
 
 
 _READERS: dict[str, tuple[pa.Schema, _Read, int]] = {

@@ -142,8 +142,6 @@ class LoopHistogram(Collector):
         bounds: Sequence[float],
         registry: CollectorRegistry,
     ) -> None:
-        if list(bounds) != sorted(set(bounds)):
-            raise ValueError(f"{name}: the bounds must rise")
         self._name = name
         self._documentation = documentation
         self._labels = labels
@@ -192,6 +190,4 @@ class LoopHistogram(Collector):
         return [family]
 
     def _one(self, values: tuple[str, ...]) -> tuple[list[int], list[float]]:
-        if len(values) != len(self._labels):
-            raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}, got {values}")
         return self._series.setdefault(values, ([0] * (len(self._bounds) + 1), [0.0]))

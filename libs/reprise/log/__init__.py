@@ -13,7 +13,6 @@ from reprise.log.exceptions import (
     OffsetOutOfRangeError,
     RecordTooLargeError,
     TopicGoneError,
-    UnknownTopicError,
     UnreadableRecordsError,
 )
 from reprise.log.interface import (
@@ -53,7 +52,6 @@ __all__ = [
     "RecordTooLargeError",
     "Topic",
     "TopicGoneError",
-    "UnknownTopicError",
     "UnreadablePartitions",
     "UnreadableRecordsError",
     "acknowledged",

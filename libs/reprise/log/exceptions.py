@@ -34,13 +34,6 @@ class RecordTooLargeError(EventLogError):
     """A record exceeds the maximum size."""
 
 
-class UnknownTopicError(EventLogError):
-    """A topic that ``reprise.log.topics`` does not declare."""
-
-    def __init__(self, topic: str, known: list[str]) -> None:
-        super().__init__(f"topic {topic!r} is not declared; expected one of {', '.join(known)}")
-
-
 class TopicGoneError(EventLogError):
     """The topic was deleted, or deleted and recreated, while it was open; reopen it."""
 

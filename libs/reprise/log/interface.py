@@ -42,7 +42,7 @@ class LogProducer(Protocol):
     """Appends records; thread-safe."""
 
     def append(self, topic: str, key: bytes, value: bytes) -> Future[Position]:
-        """Queue a record; never blocks.
+        """Queue a record for a declared topic; never blocks.
 
         Records with the same key go to the same partition, in call order. The future resolves to the record's
         position once the log has acknowledged it, or fails with an ``EventLogError``. A failed record may have
@@ -51,7 +51,6 @@ class LogProducer(Protocol):
         Raises:
             BufferFullError: The buffer is full.
             RecordTooLargeError: The record exceeds the maximum size.
-            UnknownTopicError: The topic is not declared.
             LogUnavailableError: The log is known to be down; nothing was queued.
             ClosedError: The producer is closed.
         """

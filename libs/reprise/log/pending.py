@@ -10,7 +10,6 @@ from reprise.log.exceptions import (
     EventLogError,
     LogTimeoutError,
     RecordTooLargeError,
-    UnknownTopicError,
 )
 from reprise.log.interface import MAX_RECORD_BYTES, Position
 
@@ -21,8 +20,7 @@ _FAILURE_SECONDS = 5.0
 class PendingRecords:
     """Futures of records that wait for their acknowledgement; thread-safe."""
 
-    def __init__(self, topics: Iterable[str], max_bytes: int) -> None:
-        self._topics = sorted(topics)
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._sizes: dict[Future[Position], int] = {}
         self._bytes = 0
@@ -32,26 +30,16 @@ class PendingRecords:
         self._failure: EventLogError | None = None
         self._failed_at = 0.0
 
-    def check(self, topic: str, key: bytes, value: bytes) -> int:
-        """Return the size of a record, in bytes.
+    def add(self, key: bytes, value: bytes) -> Future[Position]:
+        """Return the future of a record.
 
         Raises:
-            UnknownTopicError: The topic is not declared.
             RecordTooLargeError: The record exceeds the maximum size.
+            BufferFullError: The buffer is full.
         """
-        if topic not in self._topics:
-            raise UnknownTopicError(topic, self._topics)
         size = len(key) + len(value) + _OVERHEAD_BYTES
         if size > MAX_RECORD_BYTES:
             raise RecordTooLargeError(f"a record of {size:,} bytes; the maximum is {MAX_RECORD_BYTES:,}")
-        return size
-
-    def add(self, size: int) -> Future[Position]:
-        """Return the future of a record of so many bytes.
-
-        Raises:
-            BufferFullError: The buffer is full.
-        """
         future: Future[Position] = Future()
         # a queued record will be written, so its future cannot be cancelled
         future.set_running_or_notify_cancel()

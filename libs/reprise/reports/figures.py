@@ -19,7 +19,6 @@ PALE_INDIGO = "#c7d2fe"
 AMBER = "#d97706"
 GREEN = "#059669"
 SKY = "#0ea5e9"
-RED = "#dc2626"
 
 _STYLE: Any = {
     "svg.hashsalt": "reprise",

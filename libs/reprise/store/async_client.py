@@ -33,8 +33,6 @@ class AsyncStoreClient:
     def __init__(
         self, settings: OnlineStoreSettings, *, deadline: float = 0.25, connections: int = 2
     ) -> None:
-        if deadline <= 0 or connections < 1:
-            raise ValueError("a client needs a positive deadline and at least one connection")
         self._address = settings.redis_address
         self._deadline = deadline
         self._transport = AsyncTransport(settings, tls_context(settings), connections)

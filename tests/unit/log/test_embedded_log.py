@@ -408,12 +408,6 @@ def test_racing_processes_make_a_topic_once(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [EVENTS.name]
 
 
-@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b"])
-def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="topic"):
-        TopicDatabase(tmp_path, Topic(name, 1))
-
-
 def test_log_directory_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("")
     with pytest.raises(LogUnavailableError, match="log"):

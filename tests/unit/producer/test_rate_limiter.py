@@ -41,8 +41,3 @@ def test_standstill_is_not_made_up_for() -> None:
     limiter.take_due(0.0)
     assert limiter.take_due(3600.0) == 1
     assert limiter.take_due(3600.5) == 50
-
-
-def test_rate_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="rate"):
-        RateLimiter(0, 0.0)

@@ -54,11 +54,6 @@ def test_events_below_the_level_are_not_written(capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().err)["event"] == "started", "no terminal means JSON"
 
 
-def test_unknown_level_is_refused() -> None:
-    with pytest.raises(ValueError, match="loud"):
-        configure_logging("loud")
-
-
 def test_level_of_a_running_process_changes_to_debug_and_back_by_a_signal() -> None:
     program = """
 import os, signal

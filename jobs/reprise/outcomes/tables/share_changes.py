@@ -27,8 +27,7 @@ _FOREVER_US = 2**62
 
 def assign_users(connection: Any, arms: ComparedArms) -> None:
     """Create the table ``assigned``: the place of every user's arm by the present assignment."""
-    if arms.arm_of is None:
-        raise ValueError("there is no assignment without a routing document")
+    assert arms.arm_of is not None
     place = {arm.name: at for at, arm in enumerate(arms.arms)}
     connection.execute("CREATE TABLE assigned (user_number BIGINT, assigned INTEGER)").fetchall()
     numbers = connection.cursor()

@@ -56,8 +56,6 @@ class EmbeddedConsumer:
 
     def poll(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Record]]:
         """Return the next records by partition."""
-        if max_records < 1:
-            raise ValueError(f"max_records: expected at least 1, got {max_records}")
         if self._closed:
             raise ClosedError("the consumer is closed")
         deadline = time.monotonic() + timeout

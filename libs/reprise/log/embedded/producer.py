@@ -44,7 +44,7 @@ class EmbeddedProducer:
         self._topics = {topic.name: topic for topic in topics}
         self._fsync = fsync
         self._databases: dict[str, TopicDatabase] = {}
-        self._pending = PendingRecords(self._topics, buffer_bytes)
+        self._pending = PendingRecords(buffer_bytes)
         self._queue: defaultdict[str, list[_Queued]] = defaultdict(list)
         self._closing = False
         self._crash: str | None = None
@@ -59,11 +59,10 @@ class EmbeddedProducer:
 
     def append(self, topic: str, key: bytes, value: bytes) -> Future[Position]:
         """Queue a record for the writer thread."""
-        size = self._pending.check(topic, key, value)
         with self._pending.changed:
             if self._closing:
                 raise ClosedError("the producer is closed")
-            future = self._pending.add(size)
+            future = self._pending.add(key, value)
             if not self._queue:
                 self._pending.changed.notify_all()
             self._queue[topic].append(_Queued(key, value, future))

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import shutil
 import sqlite3
 import uuid
@@ -17,7 +16,6 @@ from reprise.log.interface import Record
 from reprise.log.topics import ConfigDifference, Topic, TopicStatus
 from reprise.runtime.files import sync
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")
 _FILE = "topic.sqlite"
 _BUSY_SECONDS = 10.0
 _READ_BYTES = 4 * 1024 * 1024
@@ -56,7 +54,7 @@ class TopicDatabase:
             LogUnavailableError: The database can be neither created nor opened, or the folder is of an earlier version.
             CorruptLogError: The file is damaged.
         """
-        self.folder = topic_folder(log_dir, topic)
+        self.folder = log_dir / topic.name
         self._path = self.folder / _FILE
         with errors_converted(self._path):
             if create and not self.folder.exists():
@@ -155,26 +153,13 @@ class TopicDatabase:
         self._connection.close()
 
 
-def topic_folder(log_dir: Path, topic: Topic) -> Path:
-    """Return a topic's folder.
-
-    Raises:
-        ValueError: The topic's name is no file name.
-    """
-    if _NAME.fullmatch(topic.name) is None:
-        raise ValueError(
-            f"topic {topic.name!r}: expected letters, digits, '.', '_' and '-', not starting with '.'"
-        )
-    return log_dir / topic.name
-
-
 def inspect_topic(log_dir: Path, topic: Topic) -> TopicStatus:
     """Return the status of a declared topic; creates none.
 
     Raises:
         LogUnavailableError: The topic's folder cannot be read.
     """
-    if not topic_folder(log_dir, topic).exists():
+    if not (log_dir / topic.name).exists():
         return TopicStatus(topic, missing=True)
     with closing(TopicDatabase(log_dir, topic, create=False)) as database:
         found = database.partitions

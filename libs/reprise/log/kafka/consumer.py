@@ -89,8 +89,6 @@ class KafkaLogConsumer:
 
     def poll(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Record]]:
         """Return the next records by partition."""
-        if max_records < 1:
-            raise ValueError(f"max_records: expected at least 1, got {max_records}")
         self._check_open()
         with self._errors_converted("reading"):
             try:

@@ -64,7 +64,7 @@ class KafkaLogProducer:
         self._settings = settings
         self._make_client = make_client
         self._topics = {topic.name for topic in topics}
-        self._pending = PendingRecords(self._topics, settings.log_buffer_bytes)
+        self._pending = PendingRecords(settings.log_buffer_bytes)
         self._replacing = False
         self._closed = threading.Event()
         self._producer = self._connected()
@@ -76,7 +76,6 @@ class KafkaLogProducer:
 
     def append(self, topic: str, key: bytes, value: bytes) -> Future[Position]:
         """Queue a record for the client's sender thread."""
-        size = self._pending.check(topic, key, value)
         topic = self._settings.kafka_topic_prefix + topic
         self._replace_if_stuck()
         with self._pending.changed:
@@ -84,7 +83,7 @@ class KafkaLogProducer:
                 raise ClosedError("the producer is closed")
             if self._replacing:
                 raise LogUnavailableError(self._being_replaced())
-            future = self._pending.add(size)
+            future = self._pending.add(key, value)
         try:
             sent = self._producer.send(topic, value, key)
         except (errors.KafkaError, ValueError, RuntimeError) as error:

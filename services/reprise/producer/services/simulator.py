@@ -31,8 +31,6 @@ class RateLimiter:
     """
 
     def __init__(self, rate: float, start: float, max_backlog_seconds: float = 1.0) -> None:
-        if rate <= 0:
-            raise ValueError(f"rate: expected more than 0 events per second, got {rate}")
         self._rate = rate
         self._start = start
         self._max_backlog_seconds = max_backlog_seconds
