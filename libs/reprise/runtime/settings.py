@@ -133,20 +133,18 @@ class ProcessSettings(BaseSettings):
         return f"{shown}: {message}, got {detail['input']!r}"
 
 
+def port_field(default: int, description: str) -> Any:
+    """Return the field ``api_port`` of a process with this default."""
+    return Field(default=default, ge=0, le=65535, validation_alias="API_PORT", description=description)
+
+
 class ApiSettings(ProcessSettings):
     """Address of a process's HTTP server."""
 
     api_host: str = Field(
         default="0.0.0.0", validation_alias="API_HOST", description="Address to listen on for HTTP."
     )
-    api_port: int = Field(
-        default=8000,
-        ge=0,
-        le=65535,
-        validation_alias="API_PORT",
-        description="TCP port to listen on for HTTP.",
-    )
-
+    api_port: int = port_field(8000, "TCP port to listen on for HTTP.")
     api_docs: bool = Field(
         default=True,
         validation_alias="API_DOCS",

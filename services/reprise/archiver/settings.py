@@ -6,7 +6,7 @@ from pydantic_settings import SettingsConfigDict
 from reprise.archive.settings import OfflineStoreSettings
 from reprise.log import ClockSettings, EventLogSettings, MetadataSettings
 from reprise.runtime.job_metrics import JobSettings
-from reprise.runtime.settings import ApiSettings, Duration
+from reprise.runtime.settings import ApiSettings, Duration, port_field
 
 _DAY_SECONDS = 86_400
 
@@ -18,13 +18,7 @@ class ArchiverSettings(
 
     model_config = SettingsConfigDict(env_prefix="ARCHIVER_")
 
-    api_port: int = Field(
-        default=8003,
-        ge=0,
-        le=65535,
-        validation_alias="API_PORT",
-        description="TCP port of health, readiness and metrics.",
-    )
+    api_port: int = port_field(8003, "TCP port of health, readiness and metrics.")
     group: str = Field(
         default="archiver",
         min_length=1,

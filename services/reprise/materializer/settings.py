@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from reprise.log import ClockSettings, EventLogSettings
-from reprise.runtime.settings import ApiSettings
+from reprise.runtime.settings import ApiSettings, port_field
 from reprise.store.settings import DuplicateWindowSettings, OnlineStoreSettings
 
 
@@ -17,13 +17,7 @@ class MaterializerSettings(
 
     model_config = SettingsConfigDict(env_prefix="MATERIALIZER_")
 
-    api_port: int = Field(
-        default=8002,
-        ge=0,
-        le=65535,
-        validation_alias="API_PORT",
-        description="TCP port of health, readiness and metrics.",
-    )
+    api_port: int = port_field(8002, "TCP port of health, readiness and metrics.")
     plan: Path = Field(
         default=Path("feature_repo/plan/plan.json"),
         validation_alias="REPRISE_PLAN",

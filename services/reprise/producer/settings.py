@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from reprise.log import ClockSettings, EventLogSettings, MetadataSettings
-from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings, UserIdSettings
+from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings, UserIdSettings, port_field
 
 
 class ProducerSettings(
@@ -16,13 +16,7 @@ class ProducerSettings(
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_")
 
-    api_port: int = Field(
-        default=8001,
-        ge=0,
-        le=65535,
-        validation_alias="API_PORT",
-        description="TCP port to listen on for HTTP.",
-    )
+    api_port: int = port_field(8001, "TCP port to listen on for HTTP.")
     max_events: int = Field(default=1_000, ge=1, description="Maximum events per request.")
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="Maximum size of a request body in bytes."

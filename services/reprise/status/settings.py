@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from reprise.runtime.settings import ApiSettings
+from reprise.runtime.settings import ApiSettings, port_field
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class StatusSettings(ApiSettings):
 
     model_config = SettingsConfigDict(env_prefix="STATUS_")
 
-    api_port: int = Field(
-        default=8004, ge=0, le=65535, validation_alias="API_PORT", description="TCP port of the page."
-    )
+    api_port: int = port_field(8004, "TCP port of the page.")
     targets: Annotated[tuple[Target, ...], NoDecode] = Field(
         default=parse_targets(
             "predictor=http://localhost:8000,producer=http://localhost:8001,"
