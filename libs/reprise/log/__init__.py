@@ -1,60 +1,31 @@
 """The partitioned event log, in Kafka or embedded in a folder."""
 
-from reprise.log.backend import open_consumer, open_producer
-from reprise.log.exceptions import (
-    BufferFullError,
-    ClosedError,
-    CorruptLogError,
-    EventLogError,
-    LogRefusedError,
-    LogTimeoutError,
-    LogUnavailableError,
-    NotAssignedError,
-    OffsetOutOfRangeError,
-    RecordTooLargeError,
-    TopicGoneError,
-    UnreadableRecordsError,
-)
-from reprise.log.interface import (
-    LogConsumer,
-    LogProducer,
-    Position,
-    RebalanceListener,
-    Record,
-    acknowledged,
-)
-from reprise.log.settings import ClockSettings, EventLogSettings, MetadataSettings
-from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
-from reprise.log.unreadable import UnreadablePartitions
-
-__all__ = [
-    "DEAD_LETTERS",
-    "EVENTS",
-    "PREDICTIONS",
-    "TOPICS",
-    "BufferFullError",
-    "ClockSettings",
-    "ClosedError",
-    "CorruptLogError",
-    "EventLogError",
-    "EventLogSettings",
-    "LogConsumer",
-    "LogProducer",
-    "LogRefusedError",
-    "LogTimeoutError",
-    "LogUnavailableError",
-    "MetadataSettings",
-    "NotAssignedError",
-    "OffsetOutOfRangeError",
-    "Position",
-    "RebalanceListener",
-    "Record",
-    "RecordTooLargeError",
-    "Topic",
-    "TopicGoneError",
-    "UnreadablePartitions",
-    "UnreadableRecordsError",
-    "acknowledged",
-    "open_consumer",
-    "open_producer",
-]
+from reprise.log.backend import open_consumer as open_consumer
+from reprise.log.backend import open_producer as open_producer
+from reprise.log.exceptions import BufferFullError as BufferFullError
+from reprise.log.exceptions import ClosedError as ClosedError
+from reprise.log.exceptions import CorruptLogError as CorruptLogError
+from reprise.log.exceptions import EventLogError as EventLogError
+from reprise.log.exceptions import LogRefusedError as LogRefusedError
+from reprise.log.exceptions import LogTimeoutError as LogTimeoutError
+from reprise.log.exceptions import LogUnavailableError as LogUnavailableError
+from reprise.log.exceptions import NotAssignedError as NotAssignedError
+from reprise.log.exceptions import OffsetOutOfRangeError as OffsetOutOfRangeError
+from reprise.log.exceptions import RecordTooLargeError as RecordTooLargeError
+from reprise.log.exceptions import TopicGoneError as TopicGoneError
+from reprise.log.exceptions import UnreadableRecordsError as UnreadableRecordsError
+from reprise.log.interface import LogConsumer as LogConsumer
+from reprise.log.interface import LogProducer as LogProducer
+from reprise.log.interface import Position as Position
+from reprise.log.interface import RebalanceListener as RebalanceListener
+from reprise.log.interface import Record as Record
+from reprise.log.interface import acknowledged as acknowledged
+from reprise.log.settings import ClockSettings as ClockSettings
+from reprise.log.settings import EventLogSettings as EventLogSettings
+from reprise.log.settings import MetadataSettings as MetadataSettings
+from reprise.log.topics import DEAD_LETTERS as DEAD_LETTERS
+from reprise.log.topics import EVENTS as EVENTS
+from reprise.log.topics import PREDICTIONS as PREDICTIONS
+from reprise.log.topics import TOPICS as TOPICS
+from reprise.log.topics import Topic as Topic
+from reprise.log.unreadable import UnreadablePartitions as UnreadablePartitions

@@ -12,18 +12,12 @@ Equal config: equal users, products, affinities and lifetimes, wherever a stream
 events. With ``horizon_us`` a stream also has ``batch.probability``, the truth; ``oracle`` defines it.
 """
 
-from reprise.shop.config import CATEGORIES, SEGMENTS, InvalidShopError, ShopConfig
-from reprise.shop.event_batch import EVENT_TYPES, PURCHASE, VIEW, EventBatch
-from reprise.shop.shop import Shop
-
-__all__ = [
-    "CATEGORIES",
-    "EVENT_TYPES",
-    "PURCHASE",
-    "SEGMENTS",
-    "VIEW",
-    "EventBatch",
-    "InvalidShopError",
-    "Shop",
-    "ShopConfig",
-]
+from reprise.shop.config import CATEGORIES as CATEGORIES
+from reprise.shop.config import SEGMENTS as SEGMENTS
+from reprise.shop.config import InvalidShopError as InvalidShopError
+from reprise.shop.config import ShopConfig as ShopConfig
+from reprise.shop.event_batch import EVENT_TYPES as EVENT_TYPES
+from reprise.shop.event_batch import PURCHASE as PURCHASE
+from reprise.shop.event_batch import VIEW as VIEW
+from reprise.shop.event_batch import EventBatch as EventBatch
+from reprise.shop.shop import Shop as Shop
