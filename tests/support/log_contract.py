@@ -264,61 +264,20 @@ class LogContract(ProducerContract):
         with pytest.raises(NotAssignedError):
             consumer.commit({0: 1})
 
-    def test_consumers_of_a_group_share_the_partitions(self, stack: ExitStack, producer: LogProducer) -> None:
-        told = RecordedRebalances()
-        first = self.consumer(stack, listener=told)
-        poll_until(lambda: len(first.assignment) == EVENTS.partitions, first)
-        second = self.consumer(stack)
-        # each learns of its share in a poll of its own
-        poll_until(
-            lambda: len(first.assignment) == len(second.assignment) == EVENTS.partitions // 2, first, second
+    def test_partitions_of_a_closed_consumer_go_on_where_it_committed_as_they_were_revoked(
+        self, stack: ExitStack, producer: LogProducer
+    ) -> None:
+        append_all(producer, [f"u{number}" for number in range(60)])
+        told = RecordedRebalances(
+            lambda partitions: first.commit({p: first.positions()[p] for p in partitions})
         )
-        assert first.assignment | second.assignment == set(range(EVENTS.partitions))
-        assert told.told[0] == ("assigned", tuple(range(EVENTS.partitions)))
-        assert "revoked" in {kind for kind, _ in told.told}
-
-    def test_commit_while_partitions_are_revoked_is_where_the_next_goes_on(
-        self, stack: ExitStack, producer: LogProducer
-    ) -> None:
-        append_all(producer, [f"u{number}" for number in range(60)])
-        done = dict.fromkeys(range(EVENTS.partitions), 0)
-        told = RecordedRebalances(lambda partitions: first.commit({p: done[p] for p in partitions}))
-        first = self.consumer(stack, listener=told)
-        seen = drain(first, 60)
-        done = {partition: len(seen.get(partition, [])) for partition in range(EVENTS.partitions)}
+        first = self.open_consumer("readers", told)
+        drain(first, 60)
         second = self.consumer(stack)
-        poll_until(lambda: len(second.assignment) == EVENTS.partitions // 2, first, second)
-        assert second.positions() == {partition: done[partition] for partition in second.assignment}
-
-    def test_what_is_assigned_is_read_from_the_committed_offset_even_if_it_stays_where_it_was(
-        self, stack: ExitStack, producer: LogProducer
-    ) -> None:
-        append_all(producer, [f"u{number}" for number in range(60)])
-        read: dict[int, list[int]] = {partition: [] for partition in range(EVENTS.partitions)}
-        told = RecordedRebalances(on_assigned=lambda ps: read.update({partition: [] for partition in ps}))
-        first = self.consumer(stack, listener=told)
-        seen = drain(first, 60)
-        committed = {partition: len(records) // 2 for partition, records in seen.items()}
-        first.commit(committed)
-        told.told.clear()
-        read.update({p: list(range(offset, len(seen[p]))) for p, offset in committed.items()})
-        second = self.consumer(stack)
-        deadline = time.monotonic() + TIMEOUT
-        while len(first.assignment) != len(second.assignment) or any(
-            not read[partition] for partition in first.assignment & seen.keys()
-        ):
-            assert time.monotonic() < deadline, "the records did not come again in time"
-            second.poll(1000, 0.1)
-            for partition, records in first.poll(1000, 0.1).items():
-                read[partition] += [record.offset for record in records]
-        for partition in first.assignment & seen.keys():
-            assert read[partition] == list(range(committed[partition], len(seen[partition])))
-
-    def test_survivor_gets_the_partitions_of_a_closed_consumer(self, stack: ExitStack) -> None:
-        first, second = self.open_consumer("readers"), self.consumer(stack)
-        poll_until(lambda: bool(first.assignment) and bool(second.assignment), first, second)
+        poll_until(lambda: len(first.assignment) + len(second.assignment) == EVENTS.partitions, first, second)
         first.close()
         poll_until(lambda: len(second.assignment) == EVENTS.partitions, second)
+        assert second.positions() == second.end_offsets()
 
     def test_close_tells_what_is_revoked_and_is_idempotent(self) -> None:
         told = RecordedRebalances()

@@ -23,7 +23,6 @@ from reprise.log import (
     LogProducer,
     LogTimeoutError,
     LogUnavailableError,
-    NotAssignedError,
     OffsetOutOfRangeError,
     Position,
     RebalanceListener,
@@ -242,14 +241,6 @@ def test_partitions_of_a_killed_consumer_are_taken_over(tmp_path: Path) -> None:
             poll_until(lambda: len(consumer.assignment) == EVENTS.partitions, consumer)
 
 
-def test_three_consumers_split_the_partitions_evenly(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        consumers = [stack.enter_context(closing(EmbeddedConsumer(tmp_path, EVENTS, "g"))) for _ in range(3)]
-        poll_until(lambda: all(len(consumer.assignment) == 2 for consumer in consumers), *consumers)
-        owned = [partition for consumer in consumers for partition in consumer.assignment]
-        assert sorted(owned) == list(range(6))
-
-
 def test_record_is_seen_within_tens_of_milliseconds(tmp_path: Path) -> None:
     producer = EmbeddedProducer(tmp_path, topics=[ONE])
     consumer = EmbeddedConsumer(tmp_path, ONE, "g")
@@ -383,17 +374,6 @@ def test_log_of_an_earlier_version_is_refused_rather_than_taken_for_empty(tmp_pa
         with pytest.raises(LogUnavailableError, match=r"one holds the log files of an earlier version"):
             use()
     assert os.listdir(tmp_path / "one") == ["topic.json"]
-
-
-def test_consumer_whose_partitions_were_taken_cannot_commit(tmp_path: Path) -> None:
-    write(tmp_path, 5)
-    with closing(EmbeddedConsumer(tmp_path, ONE, "g")) as first:
-        drain(first, 5)
-        with closing(sqlite3.connect(database_file(tmp_path))) as connection, connection:
-            connection.execute("UPDATE positions SET member = NULL")
-        with pytest.raises(NotAssignedError):
-            first.commit({0: 5})
-    assert read(tmp_path, 5) == values(5)
 
 
 def test_racing_processes_make_a_topic_once(tmp_path: Path) -> None:

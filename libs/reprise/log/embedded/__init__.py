@@ -2,8 +2,8 @@
 
 ::
 
-    <log_dir>/<topic>/topic.sqlite          records, consumer groups and their committed offsets
-    <log_dir>/<topic>/member-<number>.lock  held with ``flock`` by a live consumer
+    <log_dir>/<topic>/topic.sqlite  records, and the committed offsets of consumer groups
+    <log_dir>/<topic>/<group>.lock  held with ``flock`` by the consumer that has the group's partitions
 
 A kernel releases a ``flock`` with its process, so a killed consumer's partitions are free at once. Records are never
 deleted. A topic is deleted by removing its folder while no process uses it.

@@ -1,22 +1,26 @@
 """The embedded log's consumer."""
 
+import fcntl
 import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
-from reprise.log.embedded.consumer_group import GroupMember
-from reprise.log.embedded.topic_database import TopicDatabase
-from reprise.log.exceptions import ClosedError, NotAssignedError, TopicGoneError
+from reprise.log.embedded.topic_database import TopicDatabase, errors_converted
+from reprise.log.exceptions import ClosedError, NotAssignedError, OffsetOutOfRangeError, TopicGoneError
 from reprise.log.interface import RebalanceListener, Record
 from reprise.log.topics import Topic
 
-_REBALANCE_SECONDS = 0.5
+_LOOK_SECONDS = 0.5
 _SLEEP_SECONDS = 0.005
 
 
 class EmbeddedConsumer:
-    """Reads the partitions of one topic from its database; see ``LogConsumer``."""
+    """Reads a topic from its database; see ``LogConsumer``.
+
+    One consumer of a group has all partitions; the others have none, until it is closed or its process ends.
+    """
 
     def __init__(
         self,
@@ -30,11 +34,14 @@ class EmbeddedConsumer:
         self._listener = listener
         self._positions: dict[int, int] = {}
         self._polls = itertools.count()
-        self._rebalance_at = 0.0
+        self._look_at = 0.0
         self._closed = False
+        self._group = group
         self._database = TopicDatabase(log_dir, topic, fsync=fsync)
+        lock_file = self._database.folder / f"{quote(group, safe='')}.lock"
         try:
-            self._member = GroupMember(self._database, group)
+            with errors_converted(lock_file):
+                self._lock = lock_file.open("wb")
         except BaseException:
             self._database.close()
             raise
@@ -60,7 +67,7 @@ class EmbeddedConsumer:
             raise ClosedError("the consumer is closed")
         deadline = time.monotonic() + timeout
         while True:
-            self._rebalance_when_due()
+            self._look_when_due()
             batch = self._read(max_records)
             remaining = deadline - time.monotonic()
             if batch or remaining <= 0:
@@ -87,7 +94,11 @@ class EmbeddedConsumer:
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Replace the group's committed offsets of these partitions."""
         NotAssignedError.check(offsets, self._positions)
-        self._member.commit(offsets)
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO positions (consumer_group, partition, committed) VALUES (?, ?, ?)",
+                [(self._group, partition, offset) for partition, offset in offsets.items()],
+            )
 
     def close(self) -> None:
         """Release all partitions and leave the group."""
@@ -99,10 +110,8 @@ class EmbeddedConsumer:
                 self._listener.revoked(sorted(self._positions))
         finally:
             self._positions.clear()
-            try:
-                self._member.leave()
-            finally:
-                self._database.close()
+            self._lock.close()
+            self._database.close()
 
     def _read(self, max_records: int) -> dict[int, Sequence[Record]]:
         batch: dict[int, Sequence[Record]] = {}
@@ -120,23 +129,32 @@ class EmbeddedConsumer:
         self._positions.update((partition, records[-1].offset + 1) for partition, records in batch.items())
         return batch
 
-    def _rebalance_when_due(self) -> None:
+    def _look_when_due(self) -> None:
+        """Look now and then whether the topic is still there, and whether its partitions are free."""
         now = time.monotonic()
-        if now < self._rebalance_at:
+        if now < self._look_at:
             return
-        self._rebalance_at = now + _REBALANCE_SECONDS
+        self._look_at = now + _LOOK_SECONDS
         if self._database.removed:
             raise TopicGoneError(f"{self._database.folder} was removed while it was open")
-        share = self._member.share()
-        excess = sorted(self._positions)[share:]
-        if excess:
+        if not self._positions:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            self._positions = self._committed()
             if self._listener is not None:
-                self._listener.revoked(excess)
-            self._member.release(excess)
-            for partition in excess:
-                del self._positions[partition]
-        elif len(self._positions) < share:
-            acquired = self._member.acquire(share - len(self._positions))
-            self._positions.update(acquired)
-            if acquired and self._listener is not None:
-                self._listener.assigned(sorted(acquired))
+                self._listener.assigned(sorted(self._positions))
+
+    def _committed(self) -> dict[int, int]:
+        query = "SELECT partition, committed FROM positions WHERE consumer_group = ?"
+        committed = dict.fromkeys(range(self._database.partitions), 0) | dict(
+            self._database.query(query, self._group)
+        )
+        for partition, offset in committed.items():
+            if offset > (end := self._database.end_offset(partition)):
+                raise OffsetOutOfRangeError(
+                    f"{self._database.folder}: partition {partition}: offset {offset:,} was committed,"
+                    f" but the partition ends at {end:,}"
+                )
+        return committed

@@ -22,10 +22,8 @@ _READ_BYTES = 4 * 1024 * 1024
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 CREATE TABLE topic (id BLOB NOT NULL, partitions INTEGER NOT NULL);
-CREATE TABLE members (member INTEGER PRIMARY KEY AUTOINCREMENT, consumer_group TEXT NOT NULL);
 CREATE TABLE positions (
-    consumer_group TEXT, partition INTEGER, member INTEGER, committed INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (consumer_group, partition)
+    consumer_group TEXT, partition INTEGER, committed INTEGER NOT NULL, PRIMARY KEY (consumer_group, partition)
 );
 """
 # a table per partition: SQLite appends in key order without splitting pages
