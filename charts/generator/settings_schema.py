@@ -45,7 +45,9 @@ COMPONENTS = {
         "TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH", "TRAINER_ROLLOUT",
         "TRAINER_EXECUTOR", "TRAINER_SPARK_MASTER", "TRAINER_SPARK_FILES",
     }),
-    "backfill": Component(BackfillSettings),
+    "backfill": Component(BackfillSettings, {
+        "BACKFILL_EXECUTOR", "BACKFILL_DUCKDB_MAX_EVENTS", "BACKFILL_SPARK_MASTER", "BACKFILL_SPARK_FILES",
+    }),
     "forget": Component(ForgetSettings, {"FORGET_GROUP", "MODEL_STORE"}),
     "rollout": Component(RolloutSettings, {
         "MODEL_STORE", "ROLLOUT_NAMESPACE", "ROLLOUT_PREDICTOR_SELECTOR", "ROLLOUT_PREDICTOR_PORT_NAME",

@@ -238,7 +238,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r"feast\.project", {"pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]*$"}),
     (r"monitoring\.pushgateway", {"pattern": r"^$|^https?://[^/\s]+$"}),
     (r"storage\.(models|offline)\.url|scoring\.out|trainer\.spark\.(files|eventLogs)", {"pattern": _URL}),
-    (r"trainer\.executor", {"enum": ["duckdb", "spark"]}),
+    (r"trainer\.executor", {"enum": ["duckdb", "spark", "auto"]}),
     (r"trainer\.spark\.(executors|cores)", {"minimum": 1}),
     (r"trainer\.spark\.memory", {"pattern": "^[0-9]+[kmgt]$"}),
     (

@@ -63,6 +63,17 @@ def test_the_trainer_is_the_driver_and_finds_its_settings() -> None:
     assert not [name for name in conf if name.startswith(("spark.dynamicAllocation", "spark.eventLog"))]
 
 
+def test_a_trainer_that_may_need_spark_is_prepared_and_chooses_by_the_number_of_events() -> None:
+    release = render(
+        *SPARK, "--set=trainer.executor=auto", "--set=trainer.settings.TRAINER_DUCKDB_MAX_EVENTS=1000"
+    )
+    given = {variable.name: variable.value for variable in driver(release).spec.containers[0].env}
+    assert given["TRAINER_EXECUTOR"] == "auto"
+    assert given["TRAINER_SPARK_MASTER"].startswith("k8s://https://")
+    assert release.config("reprise-trainer")["TRAINER_DUCKDB_MAX_EVENTS"] == "1000"
+    assert spark_conf(release)["spark.authenticate"] == "true"
+
+
 def test_settings_of_the_values_override_and_s3_is_that_of_the_chart() -> None:
     release = render(
         *SPARK,

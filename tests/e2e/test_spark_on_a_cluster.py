@@ -39,7 +39,7 @@ EVENTS = """
 for key in keys("events/"):
     print(s3.get_object(Bucket="e2e", Key=key)["Body"].read().decode(), end="")
 """
-OF_THE_RUN = ("took", "bundle", "model card")
+OF_THE_RUN = ("executor", "took", "bundle", "model card")
 """How lines of the trainer's summary begin that two runs do not share."""
 
 
@@ -61,6 +61,7 @@ def test_two_executors_compute_the_rows_that_duckdb_computes(platform: Platform)
     assert on_s3(platform, EVENTS) == ""
     on_spark = platform.run_job("trainer")
     assert summary(on_spark) == summary(on_duckdb)
+    assert ("executor    duckdb" in on_duckdb, "executor    spark" in on_spark) == (True, True)
     assert any(line.startswith("evaluated   grown on ") for line in summary(on_spark))
 
     happened = [json.loads(line) for line in on_s3(platform, EVENTS).splitlines()]

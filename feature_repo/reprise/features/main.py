@@ -156,6 +156,11 @@ def build_command(
     metavar="MASTER",
     help="Compute every row on Spark too, with this master, such as local[*]; needs reprise[spark] and Java 17.",
 )
+@click.option(
+    "--spark-files",
+    metavar="URL",
+    help="With --spark: folder, or URL such as s3://bucket/spark, that executors on other machines reach too.",
+)
 @event_file_options
 def check_command(
     repository: Path,
@@ -163,6 +168,7 @@ def check_command(
     events: Path,
     reference_rows: str,
     spark_master: str | None,
+    spark_files: str | None,
     import_options: Any,
 ) -> None:
     """Compute every feature of every row with three executors, and compare."""
@@ -185,6 +191,7 @@ def check_command(
                 reference_rows=None if reference_rows == "all" else int(reference_rows),
                 memory_limit=memory_limit,
                 spark_master=spark_master,
+                spark_files=spark_files,
             )
     print_check(report)
     sys.exit(1 if report.mismatches else 0)

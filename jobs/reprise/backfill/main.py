@@ -21,6 +21,10 @@ if TYPE_CHECKING:
         "--redis-host": "redis_host",
         "--redis-port": "redis_port",
         "--log-dir": "log_dir",
+        "--executor": "executor",
+        "--duckdb-max-events": "duckdb_max_events",
+        "--spark-master": "spark_master",
+        "--spark-files": "spark_files",
     },
 )
 @click.option(
@@ -72,4 +76,5 @@ def command(
     report = run(settings, events, url, import_options, group=group, **others)
     views = ", ".join(f"{count:,} of {view}" for view, count in report.rows.items())
     removed = f", removed {report.removed:,} others" if report.removed else ""
-    click.echo(f"{report.events:,} events: wrote {views}{removed}")
+    on_spark = " on Spark" if report.executor == "Spark" else ""
+    click.echo(f"{report.events:,} events{on_spark}: wrote {views}{removed}")

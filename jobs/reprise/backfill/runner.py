@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow.parquet as pq
 from prometheus_client import CollectorRegistry, Gauge
 
 from reprise.archive import OfflineStore, UserErasedError
@@ -17,6 +18,7 @@ from reprise.event_files.exceptions import pointing_to_inspect
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.features.exceptions import NotEnoughEventsError
+from reprise.features.executors.executor_choice import executor_opener
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogSettings, open_consumer
 from reprise.runtime.job_metrics import reported_job
@@ -74,6 +76,7 @@ def run(
         plan = Plan.load(settings.plan)
         archive = None if offline is None else OfflineStore(offline)
         history = _history(Path(folder), events, archive, options, memory_limit)
+        executor = settings.choose_executor(pq.read_metadata(history.path).num_rows)
         window = None if offline is None else timedelta(seconds=settings.duplicate_window_seconds)
         with (
             pointing_to_inspect(events, NotEnoughEventsError),
@@ -87,6 +90,7 @@ def run(
                 duplicate_window=window,
                 replace=replace,
                 memory_limit=memory_limit,
+                open_executor=executor_opener(settings, executor),
                 advance=bar.advance,
             )
         if archive is not None:

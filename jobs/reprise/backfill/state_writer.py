@@ -1,11 +1,11 @@
 """Writes every entity's state after a history into the online store.
 
-The batch executor computes the states. Their watermarks are the log records that the history includes, so the stream
+DuckDB or Spark computes the states. Their watermarks are the log records that the history includes, so the stream
 skips exactly those and folds the others on top. Every row gets the watermarks of all partitions: records that do not
 concern a row do not change it.
 
 All states are computed and compared with the store before the first is written. An interrupted backfill can run
-again: it writes the same rows, except for the last bits of sums, whose order DuckDB's threads do not fix.
+again: it writes the same rows, except for the last bits of sums, whose order the engine's threads do not fix.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from reprise.backfill.history import History
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.events.event import ERASED_PREFIX
 from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.exceptions import RepriseError
 from reprise.store.feast.codec import ViewCodec
@@ -41,12 +42,13 @@ class BackfillError(RepriseError):
 
 @dataclass(frozen=True)
 class BackfillReport:
-    """Numbers of events that make the states, rows written by view, event ids stored, and other rows removed."""
+    """What a backfill did: by which executor, and the numbers of events, rows by view, event ids and removed rows."""
 
     events: int
     rows: Mapping[str, int]
     claimed_ids: int
     removed: int
+    executor: str
 
 
 def backfill(
@@ -58,14 +60,15 @@ def backfill(
     duplicate_window: timedelta | None = None,
     replace: bool = False,
     memory_limit: str = sql.MEMORY_LIMIT,
+    open_executor: Callable[..., PlanExecutor] = BatchExecutor,
     advance: Callable[[int], object] = lambda _: None,
 ) -> BackfillReport:
     """Write the state of every user, product and pair after these events.
 
     ``replace`` overwrites rows that include other records, and removes rows without events here. Nothing else may
     write to the store meanwhile. ``duplicate_window`` is how long the stream keeps an event id; it needs the log
-    positions of the events, and without it no ids are stored. ``advance`` is called with the number of rows written
-    since the last call.
+    positions of the events, and without it no ids are stored. ``open_executor`` is ``BatchExecutor`` or
+    ``SparkExecutor``. ``advance`` is called with the number of rows written since the last call.
 
     Raises:
         BackfillError: Rows include other records, and ``replace`` is not set. Nothing was written, unless the
@@ -74,7 +77,7 @@ def backfill(
         StoreError: The store is unavailable, or refuses.
     """
     with TemporaryDirectory(prefix="reprise-states-") as folder:
-        with BatchExecutor(plan, memory_limit=memory_limit) as executor:
+        with open_executor(plan, memory_limit=memory_limit) as executor:
             loaded = executor.load_events(history.path)
             views = [
                 _ViewWriter(store, history, executor, entity, project, Path(folder))
@@ -92,7 +95,7 @@ def backfill(
         if replace:
             removed = sum(store.remove_other_rows(view.codec, view.watermarks) for view in views)
         store.wait_for_replicas(replication_ids)
-    return BackfillReport(loaded, written, claimed, removed)
+    return BackfillReport(loaded, written, claimed, removed, executor.name)
 
 
 def _claim_event_ids(events: Path, plan: Plan, store: ReplaceableStore, window: timedelta) -> int:
@@ -128,7 +131,7 @@ class _ViewWriter:
         self,
         store: ReplaceableStore,
         history: History,
-        executor: BatchExecutor,
+        executor: PlanExecutor,
         entity: EntityPlan,
         project: str,
         folder: Path,

@@ -18,6 +18,7 @@ REFUSED = 3
 @settings_command(
     "train",
     "reprise.trainer.settings:TrainerSettings",
+    inherited=("executor", "duckdb_max_events", "spark_master", "spark_files"),
     environment=True,
     epilog="Exit status: 0 published, 1 something failed, 2 wrong options, 3 the data is not enough to train on.",
 )

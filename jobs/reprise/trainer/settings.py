@@ -3,7 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import click
 from pydantic import Field, FilePath, ValidationInfo, field_validator
@@ -12,12 +12,13 @@ from pydantic_settings import SettingsConfigDict
 from reprise.bundle.settings import TrustSettings
 from reprise.events.event import METADATA_FIELDS_PATTERN
 from reprise.runtime.durations import format_duration
+from reprise.runtime.executor_settings import ExecutorSettings
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration, Durations
 from reprise.trainer.threshold import parse_rule
 
 
-class TrainerSettings(TrustSettings, JobSettings):
+class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
     """What to train on, how, and where the bundle goes; ``TRAINER_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINER_")
@@ -84,21 +85,6 @@ class TrainerSettings(TrustSettings, JobSettings):
         1_000_000,
         ge=1_000,
         description="Maximum rows; larger inputs are sampled uniformly, and the report says so.",
-    )
-    executor: Literal["duckdb", "spark"] = Field(
-        "duckdb",
-        description="What computes the training rows: duckdb on this machine, or spark, which needs reprise[spark] and"
-        " Java 17.",
-    )
-    spark_master: str = Field(
-        "local[*]",
-        description="URL of the Spark master, or local[N] for N threads of this machine. The driver's heap is the"
-        " memory limit.",
-    )
-    spark_files: str | None = Field(
-        None,
-        description="Folder, or URL such as s3://bucket/spark, through which events and rows pass to Spark's executors"
-        " and back; by default the work directory, which executors must reach by the same path.",
     )
     memory_limit: str = Field(
         "4GiB", description="Memory limit of DuckDB, such as 2GiB; the rest spills to disk."

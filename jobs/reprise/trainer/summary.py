@@ -53,6 +53,7 @@ def render_summary(result: TrainingResult) -> str:
         f" {age}",
         f"parity      ONNX = scikit-learn within {manifest.parity.max_abs_diff:.1e} "
         f"on {manifest.parity.rows:,} rows",
+        f"executor    {result.run.executor}",
         f"took        {sum(result.run.durations.values()):.1f} s",
         f"bundle      {result.digest}",
         f"model card  {result.card}",

@@ -2,7 +2,7 @@
 
 import functools
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -41,12 +41,14 @@ class SettingsCommand(click.Command):
         *args: Any,
         settings: str,
         options: Mapping[str, str] | None,
+        inherited: Sequence[str],
         environment: bool,
         **attributes: Any,
     ) -> None:
         super().__init__(*args, **attributes)
         self._path = settings
         self._names = options
+        self._inherited = inherited
         self._environment = environment
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -65,7 +67,7 @@ class SettingsCommand(click.Command):
         fields, variables = self.settings.model_fields, self.settings.env_names()
         names = self._names or {
             f"--{name.replace('_', '-')}": name
-            for name in self.settings.__annotations__
+            for name in [*self.settings.__annotations__, *self._inherited]
             if name in fields and "Secret" not in str(fields[name].annotation)
         }
         return [
@@ -83,6 +85,7 @@ def settings_command(
     settings: str,
     *,
     options: Mapping[str, str] | None = None,
+    inherited: Sequence[str] = (),
     environment: bool = False,
     logs: bool = False,
     group: bool = False,
@@ -100,6 +103,7 @@ def settings_command(
             commands does not import pydantic.
         options: Field of each option; by default every field that the class itself declares, unless it is secret.
             ``"--on/--off"`` names both sides of a flag.
+        inherited: Fields of its base classes that have options too, where ``options`` are not given.
         environment: Whether click reads the environment variables of the options too. A missing or invalid one is
             then a usage error, exit status 2.
         logs: Whether to configure logging by the settings before the function is called.
@@ -126,7 +130,7 @@ def settings_command(
                 return function(settings=loaded, **parameters)
 
         kind = SettingsGroup if group else SettingsCommand
-        own = {"settings": settings, "options": options, "environment": environment}
+        own = {"settings": settings, "options": options, "inherited": inherited, "environment": environment}
         return click.command(name, cls=kind, **own, **attributes)(callback)
 
     return decorate

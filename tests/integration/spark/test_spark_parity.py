@@ -32,7 +32,9 @@ from reprise.features.parity.comparison import (
     feature_scales,
 )
 from reprise.features.training_rows import build_training_rows
+from reprise.store.online_store import OnlineStore
 from support.discovered import full_plan
+from support.embedded_shop import EmbeddedShop
 from support.hard_cases import DAY_US, HARD_CASES, NOW, YEAR_US, every_pair_at, purchase, view
 from support.hard_histories import (
     Request,
@@ -43,9 +45,11 @@ from support.hard_histories import (
     requests_about,
     requests_at,
 )
-from support.histories import event_table
+from support.histories import assert_store_holds, event_table, make_events
+from support.histories import batch_states as history_states
 from support.parity import answers, batch_states, state_mismatches
 from support.plans import checked_in_plan
+from support.redis import RedisServer
 from support.s3 import s3_bucket
 
 pytestmark = pytest.mark.slow
@@ -269,3 +273,23 @@ def test_training_rows_are_the_same(
     assert [*shared.iterdir()] == []
     s3fs.S3FileSystem.clear_instance_cache()
     assert s3fs.S3FileSystem().find(bucket, withdirs=True) == []
+
+
+@pytest.mark.redis
+@pytest.mark.usefixtures("spark")
+def test_a_backfill_on_spark_leaves_the_rows_of_duckdb_and_the_stream_goes_on(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    shop, events = EmbeddedShop(tmp_path, redis_server), make_events(300)
+    shop.append(events[:200])
+    shop.archive()
+    shop.append(events[200:])
+    spark = ("--executor", "auto", "--duckdb-max-events", "199", "--spark-master", "local[2]")
+    done = shop.backfill("--offline", shop.offline, *spark, "--spark-files", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("200 events on Spark: wrote 12 of user_state, 8 of product_state, ")
+    with OnlineStore.connect(redis_server.settings()) as online:
+        assert assert_store_holds(online, PLAN, history_states(PLAN, events[:200])) > 100
+        assert shop.fold()["folded"] == 100
+        assert_store_holds(online, PLAN, history_states(PLAN, events))
+    assert not [*tmp_path.glob("reprise-spark-*")]

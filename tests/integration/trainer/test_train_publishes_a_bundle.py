@@ -118,6 +118,7 @@ def test_metadata_says_when_and_how_long(trained: tuple[Path, Result]) -> None:
     assert {"import", "rows", "choose", "grow", "calibrate", "refit"} <= set(metadata["duration_seconds"])
     assert metadata["events"]["rows_dropped"] == 0
     assert metadata["threshold_rule"] == "f1"
+    assert metadata["executor"] == "duckdb"
     json.dumps(dict(metadata), allow_nan=False)
 
 

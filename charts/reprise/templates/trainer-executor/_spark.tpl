@@ -1,6 +1,6 @@
-{{/* Whether the trainer's rows are computed on Spark, by executors in pods of their own; the trainer is the driver. */}}
+{{/* Whether the trainer's rows may be computed on Spark, by executors in pods of their own; the trainer is the driver. */}}
 {{- define "reprise.spark" -}}
-{{- if and .Values.trainer.enabled (eq .Values.trainer.executor "spark") }}true{{ end -}}
+{{- if and .Values.trainer.enabled (ne .Values.trainer.executor "duckdb") }}true{{ end -}}
 {{- end -}}
 
 {{/* Spark's settings. Those of the values override. */}}
@@ -44,7 +44,7 @@ spark.hadoop.fs.s3a.endpoint.region: {{ . }}
 {{- $root := index . 0 -}}
 {{- if include "reprise.spark" $root }}
 - name: TRAINER_EXECUTOR
-  value: spark
+  value: {{ $root.Values.trainer.executor }}
 - name: TRAINER_SPARK_MASTER
   value: k8s://https://kubernetes.default.svc
 - name: TRAINER_SPARK_FILES

@@ -282,34 +282,50 @@ def final_select(
     dialect: SqlDialect,
     prefix: str = "",
     needed: AbstractSet[str] | None = None,
+    hot: str | None = None,
 ) -> str:
     """Return the query of each entity's state after all events: its ids, its fields, and ``last_us``.
 
     Fields have the prefix; with ``needed`` only those fields are there. ``source`` is a table or query in parentheses
-    of ``lifted_events_select``, and ``pair_values`` one of ``pair_values_select``.
+    of ``lifted_events_select``, and ``pair_values`` one of ``pair_values_select``. ``hot`` is a table of
+    ``hot_lasts_select``: entities that have too many events for one window.
     """
     keys = PARTITIONS[entity.name]
-    lasts = [
-        f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
-    ]
     if entity.latest_products is not None:
         frame = entity.latest_products.frame
-        lasts.append(
+        is_last = (
             f"row_number() OVER (PARTITION BY {PARTITIONS['pair']} ORDER BY {frame}_t DESC NULLS LAST) = 1"
-            f" AS {frame}_is_last"
+        )
+        source = f"(SELECT *, {is_last} AS {frame}_is_last FROM {source})"
+    lasts = [f"{last} OVER (PARTITION BY {keys}) AS {name}" for name, last in _entity_lasts(plan).items()]
+    with_lasts = f"SELECT *, {', '.join(lasts)} FROM {source}"
+    if hot is not None:
+        of_hot = " AND ".join(f"e.{key} = h.{key}" for key in keys.split(", "))
+        with_lasts = (
+            f"{with_lasts} e WHERE NOT EXISTS (SELECT * FROM {hot} h WHERE {of_hot}) UNION ALL"
+            f" SELECT e.*, {', '.join(f'h.{name}' for name in _entity_lasts(plan))}"
+            f" FROM {source} e JOIN {hot} h ON {of_hot}"
         )
     over_events = [accumulator for accumulator in entity.accumulators if accumulator.frame]
     over_pairs = [accumulator for accumulator in entity.accumulators if not accumulator.frame]
     states = _named(_states(over_events, _Final(dialect), prefix, needed))
-    query = (
-        f"SELECT {', '.join([keys, *states])}, max(ts) AS last_us"
-        f" FROM (SELECT *, {', '.join(lasts)} FROM {source}) GROUP BY {keys}"
-    )
+    query = f"SELECT {', '.join([keys, *states])}, max(ts) AS last_us FROM ({with_lasts}) GROUP BY {keys}"
     if not over_pairs:
         return query
     states = _named(_states(over_pairs, _Final(dialect), prefix, needed))
     pairs = f"SELECT {', '.join([keys, *states])} FROM {pair_values} GROUP BY {keys}"
     return f"SELECT * FROM ({query}) JOIN ({pairs}) USING ({keys})"
+
+
+def hot_lasts_select(plan: Plan, entity: EntityName, source: str, max_rows: int) -> str:
+    """Return the query of the last instants of the entities that have more events than ``max_rows``."""
+    keys, lasts = PARTITIONS[entity], [f"{last} AS {name}" for name, last in _entity_lasts(plan).items()]
+    return f"SELECT {keys}, {', '.join(lasts)} FROM {source} GROUP BY {keys} HAVING count(*) > {max_rows}"
+
+
+def _entity_lasts(plan: Plan) -> dict[str, str]:
+    """Return the last instant of an entity's events in each dataframe, by column."""
+    return {f"{frame}_entity_last": f"max({frame}_t)" for frame in plan.frames.values()}
 
 
 def running_select(

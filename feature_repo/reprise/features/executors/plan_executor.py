@@ -15,7 +15,7 @@ from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors import batch_sql
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import Outcome, refunded_purchases
-from reprise.features.plan import EntityName, Plan
+from reprise.features.plan import EntityName, EntityPlan, Plan
 from reprise.features.sampled_questions import sampled_questions
 from reprise.features.sql_dialect import SqlDialect
 from reprise.features.vectorizer import FeatureVectorizer
@@ -34,6 +34,7 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
     """Computes states and model inputs from a file of events by SQL; a context manager."""
 
     dialect: ClassVar[SqlDialect]
+    name: ClassVar[str]
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -151,7 +152,10 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         """Return every entity's state after all events: its ids, the state's fields, and ``last_us``."""
         entity_plan = next(e for e in self._plan.entities if e.name == entity)
         self._load_final_tables()
-        return self._stream(batch_sql.final_select(self._plan, entity_plan, *FINAL_TABLES, self.dialect))
+        return self._stream(self._final_select(entity_plan))
+
+    def _final_select(self, entity: EntityPlan) -> str:
+        return batch_sql.final_select(self._plan, entity, *FINAL_TABLES, self.dialect)
 
     def _past(
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None

@@ -17,8 +17,8 @@ from reprise import sql
 from reprise.features.exceptions import ExecutorUnavailableError, FeatureEngineError
 from reprise.features.executors import batch_sql
 from reprise.features.executors.bucketed_past import BucketedPast
-from reprise.features.executors.plan_executor import BATCH_ROWS, PlanExecutor
-from reprise.features.plan import EntityName, Plan
+from reprise.features.executors.plan_executor import BATCH_ROWS, FINAL_TABLES, PlanExecutor
+from reprise.features.plan import EntityName, EntityPlan, Plan
 from reprise.features.sql_dialect import SPARK
 from reprise.runtime.storage import Storage, open_storage
 
@@ -52,6 +52,7 @@ class SparkExecutor(PlanExecutor):
     """
 
     dialect = SPARK
+    name = "Spark"
 
     def __init__(
         self,
@@ -123,11 +124,8 @@ class SparkExecutor(PlanExecutor):
         """Return the rows as the base class does, with the past of hot keys in buckets."""
         transitions, span, rows = self._lift(source), self._span(), "transitions"
         self._create(rows, transitions)
-        [(count,)] = self._run(f"SELECT count(*) FROM {rows}")
+        max_rows = self._max_rows(rows)
         self._drop("lifted")  # which has most of the same columns
-        max_rows = self._bucket_rows or max(
-            _MIN_BUCKET_ROWS, count // (2 * int(self._spark.conf.get(_TASKS)))
-        )
         pasts: dict[EntityName, batch_sql.Past] = {}
         in_buckets: list[BucketedPast] = []
         for entity in self._plan.entities:
@@ -144,6 +142,23 @@ class SparkExecutor(PlanExecutor):
             self._create(past.earlier, past.earlier_select("transitions"))
             rows = past.with_earlier(rows)
         return self._stream(batch_sql.past_select(rows, pasts, columns, expressions))
+
+    def _final_select(self, entity: EntityPlan) -> str:
+        """Return the query as the base class does, without a window over a hot entity's events."""
+        events, pairs = FINAL_TABLES
+        hot = f"{entity.name}_lasts"
+        self._create(hot, batch_sql.hot_lasts_select(self._plan, entity.name, events, self._max_rows(events)))
+        [(count,)] = self._run(f"SELECT count(*) FROM {hot}")
+        return batch_sql.final_select(
+            self._plan, entity, events, pairs, self.dialect, hot=hot if count else None
+        )
+
+    def _max_rows(self, table: str) -> int:
+        """Return how many rows of a table one task gets of one user, product or pair."""
+        [(count,)] = self._run(f"SELECT count(*) FROM {table}")
+        return self._bucket_rows or max(
+            _MIN_BUCKET_ROWS, int(count) // (2 * int(self._spark.conf.get(_TASKS)))
+        )
 
     def _create(self, table: str, query: str) -> None:
         created = self._spark.sql(query).persist()

@@ -50,11 +50,12 @@ def check_parity(
     reference_rows: int | None,
     memory_limit: str = "4GiB",
     spark_master: str | None = None,
+    spark_files: str | None = None,
 ) -> ParityReport:
     """Compute every event's row with three executors and compare them; with ``spark_master`` also on Spark.
 
     ``events_file`` is canonical Parquet. Featuretools computes only ``reference_rows`` rows, drawn at random; None is
-    all.
+    all. ``spark_files`` is the ``files`` of ``SparkExecutor``.
 
     Raises:
         DefinitionError: The definition does not make this plan.
@@ -102,7 +103,9 @@ def check_parity(
     )
     comparisons = [reference_and_batch, batch_and_stream, lists]
     if spark_master is not None:
-        with SparkExecutor(plan, master=spark_master, memory_limit=memory_limit) as on_spark:
+        with SparkExecutor(
+            plan, master=spark_master, memory_limit=memory_limit, files=spark_files
+        ) as on_spark:
             on_spark.load_events(events_file)
             spark = batch_inputs(on_spark, plan, requests)
             comparisons += [

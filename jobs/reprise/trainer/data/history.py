@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from reprise import sql
@@ -13,11 +12,11 @@ from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
 from reprise.features.exceptions import NotEnoughEventsError
-from reprise.features.executors.batch import BatchExecutor
-from reprise.features.executors.spark import SparkExecutor
+from reprise.features.executors.executor_choice import executor_opener
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.durations import format_duration, microseconds, timed
+from reprise.runtime.executor_settings import ExecutorName
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.fingerprint import events_sha256
@@ -37,6 +36,7 @@ class History:
     dataset: Dataset  # The labelled rows that are used
     labelled_rows: int  # Number of labelled rows before sampling
     anomalies: Mapping[str, int]  # Number of events by anomaly
+    executor: ExecutorName  # What computed the rows
 
 
 def read_history(
@@ -72,11 +72,14 @@ def read_history(
         sha256 = events_sha256(events)
         anomalies = count_anomalies(events, plan.purchase_type, settings.memory_limit)
         bar.advance()
+    executor = settings.choose_executor(report.rows_written)
     try:
-        dataset, labelled = compute_dataset(events, rows, plan, settings, durations, report.rows_written)
+        dataset, labelled = compute_dataset(
+            events, rows, plan, settings, durations, executor, report.rows_written
+        )
     except NotEnoughEventsError as error:
         raise TrainingRefusedError(str(error), "event types mapped with --event-type TYPE=VALUE") from None
-    return History(events, sha256, report, split, further, dataset, labelled, anomalies)
+    return History(events, sha256, report, split, further, dataset, labelled, anomalies, executor)
 
 
 def _further_split(
@@ -122,6 +125,7 @@ def compute_dataset(
     plan: Plan,
     settings: TrainerSettings,
     durations: dict[str, float],
+    executor: ExecutorName,
     expected: int | None,
 ) -> tuple[Dataset, int]:
     """Return the rows of a plan, and how many of them are labelled."""
@@ -136,9 +140,7 @@ def compute_dataset(
             further=settings.further_horizons,
             memory_limit=settings.memory_limit,
             temp_directory=rows.parent,
-            open_executor=BatchExecutor
-            if settings.executor == "duckdb"
-            else partial(SparkExecutor, master=settings.spark_master, files=settings.spark_files),
+            open_executor=executor_opener(settings, executor),
             advance=bar.advance,
         )
     with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:

@@ -12,6 +12,7 @@ from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.event_files.report import ImportReport
 from reprise.events import format_timestamp
 from reprise.runtime.durations import format_duration
+from reprise.runtime.executor_settings import ExecutorName
 from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.settings import TrainerSettings
@@ -26,6 +27,7 @@ class Run:
     durations: Mapping[str, float]  # Seconds by step, in the order of the steps
     report: ImportReport  # The report of the events' import
     settings: TrainerSettings  # The run's settings
+    executor: ExecutorName  # What computed the rows
 
     def age_days(self, instant: str) -> float:
         """Return how long before this run an RFC 3339 time was, in days; negative if it was later."""
@@ -51,6 +53,7 @@ def build_metadata(
     content: dict[str, Any] = {
         "trained_at": run.trained_at.isoformat().replace("+00:00", "Z"),
         "duration_seconds": {name: round(seconds, 3) for name, seconds in run.durations.items()},
+        "executor": run.executor,
         "horizon": format_duration(run.settings.default_horizon),
         "events": {
             "files": [path.name for path in report.files],
