@@ -18,7 +18,7 @@ PLAIN = (
     "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",
     "--set=monitoring.enabled=true",
 )
-RULES = yaml.safe_load((CHART / "files" / "rules.yaml").read_text())["groups"]
+RULES = yaml.load((CHART / "files" / "rules.yaml").read_text(), yaml.CSafeLoader)["groups"]
 DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
 
 

@@ -11,12 +11,19 @@ from support.metrics_catalogue import own_series
 from support.prometheus import needs_prometheus, promtool
 from support.promql import THIRD_PARTY, metrics_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "charts" / "reprise" / "files" / "rules.yaml"
 ALERT_TESTS = sorted((ROOT / "tests" / "alerts").glob("*.yaml"))
-GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
+GROUPS: list[dict[str, Any]] = yaml.load(RULES.read_text(), yaml.CSafeLoader)["groups"]
 EVERY = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in EVERY if "alert" in rule}
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[dict[str, Any]]:
+    return [case for path in ALERT_TESTS for case in yaml.load(path.read_text(), yaml.CSafeLoader)["tests"]]
 
 
 @needs_prometheus
@@ -31,12 +38,11 @@ def test_alerts_fire_and_clear(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_alert_is_tested_firing_and_then_clear(name: str) -> None:
+def test_alert_is_tested_firing_and_then_clear(cases: list[dict[str, Any]], name: str) -> None:
     query = f'count(ALERTS{{alertname="{name}", alertstate="firing"}})'
     seen = [
         [bool(check["exp_samples"]) for check in case["promql_expr_test"] if check["expr"] == query]
-        for path in ALERT_TESTS
-        for case in yaml.safe_load(path.read_text())["tests"]
+        for case in cases
         if case["name"] == name
     ]
     assert seen, f"tests/alerts has no test of {name}"
