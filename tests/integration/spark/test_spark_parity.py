@@ -146,6 +146,7 @@ def test_hard_cases_and_their_states_are_the_same(spark: SparkExecutor, duckdb: 
     assert_states_are_the_same(spark, duckdb, largest_amount(events))
 
 
+@pytest.mark.soak
 @settings(
     max_examples=2 * DOSE,
     derandomize=DOSE == 1,
@@ -180,7 +181,8 @@ def test_a_dense_history_its_states_and_lists_are_the_same(
     assert loaded.equals(duckdb.events().cast(loaded.schema))
 
 
-@pytest.mark.parametrize("years", [pytest.param(20.0, marks=pytest.mark.soak), 1.0])
+@pytest.mark.soak
+@pytest.mark.parametrize("years", [20.0, 1.0])
 @pytest.mark.usefixtures("spark")
 def test_every_feature_of_a_past_in_many_buckets_is_the_same(years: float) -> None:
     plan = full_plan()
@@ -231,7 +233,7 @@ def returned(events: Sequence[Event]) -> list[Event]:
     ("size", "files"),
     [
         pytest.param(50_000, None, marks=pytest.mark.soak),
-        (3_000, None),
+        pytest.param(3_000, None, marks=pytest.mark.soak),
         (3_000, "{bucket}/files"),
         pytest.param(3_000, "file://{folder}", marks=pytest.mark.soak),
     ],
