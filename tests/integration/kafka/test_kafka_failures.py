@@ -4,6 +4,8 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,12 +14,14 @@ from kafka.errors import KafkaConnectionError
 
 from reprise.log import (
     EVENTS,
+    PREDICTIONS,
     BufferFullError,
     ClosedError,
     EventLogSettings,
     LogTimeoutError,
     LogUnavailableError,
     OffsetOutOfRangeError,
+    Position,
     Record,
     TopicGoneError,
     open_consumer,
@@ -33,68 +37,89 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def breakable_broker(kafka_broker: KafkaBroker) -> Iterator[KafkaBroker]:
-    """The session's broker, for a test that ends or freezes it; running again afterwards."""
+def freezable_broker(kafka_broker: KafkaBroker) -> Iterator[KafkaBroker]:
+    """The session's broker, for a test that freezes it; running again afterwards."""
     yield kafka_broker
     kafka_broker.signal(signal.SIGCONT)
-    if not kafka_broker.is_running:
-        kafka_broker.start()
 
 
-def test_records_of_a_key_are_written_once_and_in_order_over_a_crash_of_the_broker(
-    breakable_broker: KafkaBroker,
-) -> None:
-    producer = open_producer(breakable_broker.settings())
-    futures = []
-    for number in range(3000):
-        if number == 1000:
-            breakable_broker.kill()
-        if number == 2000:
-            breakable_broker.start()
-        futures.append(producer.append(EVENTS.name, b"u1", str(number).encode()))
-    offsets = [future.result(60).offset for future in futures]
-    producer.close(TIMEOUT)
-    assert offsets == list(range(3000))
+@dataclass(frozen=True)
+class Outage:
+    """What clients of a broker see that is killed while they write and read, and started again.
+
+    Attributes:
+        offsets: Of 3,000 records of one key, some of them written while the broker was away.
+        records: What a consumer read of these after the 10 that it had committed before.
+        failure: Of a record of a producer with a delivery timeout of two seconds.
+        problems: That producer's, while the broker was away and after its next record was written.
+    """
+
+    offsets: list[int]
+    records: list[Record]
+    failure: BaseException | None
+    problems: tuple[str | None, str | None]
+
+
+@pytest.fixture(scope="module")
+def outage(session_kafka_broker: KafkaBroker) -> Outage:
+    broker = session_kafka_broker
+    broker.reset_topics()
+    producer, hasty = (
+        open_producer(broker.settings()),
+        open_producer(broker.settings(kafka_delivery_seconds=2.0)),
+    )
     found: dict[int, list[Record]] = {}
-    consumer = open_consumer(breakable_broker.settings(), EVENTS, "readers", forget_when_assigned(found))
-    (records,) = drain(consumer, 3000, found).values()
+    consumer = open_consumer(broker.settings(), EVENTS, "readers", forget_when_assigned(found))
+
+    def append(numbers: range) -> list[Future[Position]]:
+        return [producer.append(EVENTS.name, b"u1", str(number).encode()) for number in numbers]
+
+    futures = append(range(10))
+    drain(consumer, 10, found)
+    consumer.commit({partition: len(records) for partition, records in found.items()})
+    found.clear()
+    hasty.append(PREDICTIONS.name, b"u", b"v").result(TIMEOUT)
+    futures += append(range(10, 1000))
+    broker.kill()
+    futures += append(range(1000, 2000))
+    failure = hasty.append(PREDICTIONS.name, b"u", b"v").exception(TIMEOUT)
+    problem = hasty.problem()
+    broker.start()
+    futures += append(range(2000, 3000))
+    offsets = [future.result(60).offset for future in futures]
+    (records,) = drain(consumer, 2990, found).values()
+    hasty.append(PREDICTIONS.name, b"u", b"v").result(TIMEOUT)
+    seen = Outage(offsets, records, failure, (problem, hasty.problem()))
     consumer.close()
-    assert [(record.offset, int(record.value)) for record in records] == [(n, n) for n in range(3000)]
+    for each in (producer, hasty):
+        each.close(TIMEOUT)
+    return seen
 
 
-def test_consumer_goes_on_after_a_restart_of_the_broker(breakable_broker: KafkaBroker) -> None:
-    producer = open_producer(breakable_broker.settings())
-    consumer = open_consumer(breakable_broker.settings(), EVENTS, "readers")
-    append_all(producer, ["a"] * 10)
-    seen = drain(consumer, 10)
-    consumer.commit({partition: len(records) for partition, records in seen.items()})
-    breakable_broker.stop()
-    breakable_broker.start()
-    append_all(producer, ["a"] * 10)
-    (records,) = drain(consumer, 10).values()
-    assert [record.offset for record in records] == list(range(10, 20))
-    consumer.close()
-    producer.close(TIMEOUT)
+def test_records_of_a_key_are_written_once_and_in_order_over_a_crash_of_the_broker(outage: Outage) -> None:
+    assert outage.offsets == list(range(3000))
+    assert [int(record.value) for record in outage.records] == list(range(10, 3000))
 
 
-def test_append_fails_after_the_delivery_time_and_the_problem_says_so(breakable_broker: KafkaBroker) -> None:
-    producer = open_producer(breakable_broker.settings(kafka_delivery_seconds=2.0))
-    producer.append(EVENTS.name, b"u", b"v").result(TIMEOUT)
-    breakable_broker.kill()
-    with pytest.raises(LogUnavailableError, match=breakable_broker.servers):
-        producer.append(EVENTS.name, b"u", b"v").result(TIMEOUT)
-    assert breakable_broker.servers in (producer.problem() or "")
-    breakable_broker.start()
-    producer.append(EVENTS.name, b"u", b"v").result(TIMEOUT)
-    assert producer.problem() is None
-    producer.close(TIMEOUT)
+def test_consumer_goes_on_where_it_was_after_a_crash_of_the_broker(outage: Outage) -> None:
+    assert [record.offset for record in outage.records] == list(range(10, 3000))
+
+
+def test_append_fails_after_the_delivery_time_and_the_problem_says_so(
+    outage: Outage, session_kafka_broker: KafkaBroker
+) -> None:
+    assert isinstance(outage.failure, LogUnavailableError)
+    assert session_kafka_broker.servers in str(outage.failure)
+    during, after = outage.problems
+    assert session_kafka_broker.servers in (during or "")
+    assert after is None
 
 
 def test_append_is_refused_when_too_much_waits_and_close_fails_what_waits(
-    breakable_broker: KafkaBroker,
+    freezable_broker: KafkaBroker,
 ) -> None:
-    producer = open_producer(breakable_broker.settings(log_buffer_bytes=10_000))
-    breakable_broker.signal(signal.SIGSTOP)
+    producer = open_producer(freezable_broker.settings(log_buffer_bytes=10_000))
+    freezable_broker.signal(signal.SIGSTOP)
     waiting = [producer.append(EVENTS.name, b"u", bytes(1000)) for _ in range(9)]
     started = time.monotonic()
     with pytest.raises(BufferFullError, match="9 records"):
@@ -123,12 +148,12 @@ def deaf_at_first() -> Callable[..., KafkaProducer]:
 
 
 def test_client_that_stands_still_is_replaced_as_soon_as_kafka_is_there(
-    breakable_broker: KafkaBroker,
+    freezable_broker: KafkaBroker,
 ) -> None:
-    settings = breakable_broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
+    settings = freezable_broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
     producer, closed = (KafkaLogProducer(settings, make_client=deaf_at_first()) for _ in range(2))
     held = [each.append(EVENTS.name, b"u", b"lost") for each in (producer, closed)]
-    breakable_broker.kill()
+    freezable_broker.signal(signal.SIGSTOP)
     # asked for problems only, as by a readiness probe: whoever is not ready is sent nothing
     for each in (producer, closed):
         noticed = lambda each=each: "is being replaced" in (each.problem() or "")  # noqa: E731
@@ -141,7 +166,7 @@ def test_client_that_stands_still_is_replaced_as_soon_as_kafka_is_there(
     assert time.monotonic() - started < 5
     with pytest.raises(ClosedError):
         closed.append(EVENTS.name, b"u", b"refused")
-    breakable_broker.start()
+    freezable_broker.signal(signal.SIGCONT)
     wait_until("it is replaced", lambda: producer.problem() is None, TIMEOUT, every=0.02)
     assert producer.append(EVENTS.name, b"u", b"written").result(TIMEOUT).offset == 0
     assert producer.buffered() == 0
