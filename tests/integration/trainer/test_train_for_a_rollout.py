@@ -25,6 +25,8 @@ from support.plans import checked_in_plan, with_other_names
 from support.rollout_resource import FakeRollouts
 from support.served_bundles import bundle_files, small_plan
 
+pytestmark = pytest.mark.slow
+
 HORIZON = timedelta(days=10)
 
 
@@ -50,26 +52,9 @@ def trained(events: Path, models: Path, api: FakeRollouts | None = None, **other
     return train(settings, open_rollouts=lambda: api or FakeRollouts(""))
 
 
-def test_a_bundle_that_is_not_worse_becomes_the_candidate_and_not_the_latest(
+def test_candidate_is_compared_on_what_was_evaluated_and_the_latest_is_left_to_the_rollout(
     events: Path, tmp_path: Path
 ) -> None:
-    models = BundleStore(str(tmp_path))
-    simple = models.publish(bundle_files(bias=-1.0, horizon_seconds=round(HORIZON.total_seconds())))
-    api = FakeRollouts(simple)
-    good = trained(events, tmp_path, api)
-    assert good.proposal is not None
-    assert good.proposal.outcome == "proposed"
-    assert api.resource["spec"]["candidates"][0]["digest"] == good.digest
-    assert good.proposal.comparison is not None
-    assert good.proposal.comparison.rows == good.manifest.evaluation.overall.rows
-    assert good.proposal.comparison.metrics["brier"].candidate == good.manifest.evaluation.overall.model.brier
-    assert f"rollout     shop/model: proposed, {good.proposal.reason}" in render_summary(good)
-    # what serves is the rollout's business
-    with pytest.raises(BundleNotFoundError):
-        models.latest()
-
-
-def test_what_was_evaluated_is_compared_not_what_was_published(events: Path, tmp_path: Path) -> None:
     """The published baseline was grown on the very rows that this training evaluates on."""
     store = BundleStore(str(tmp_path))
     old = bundle_files(horizon_seconds=round(HORIZON.total_seconds()), plan={"format": 0})
@@ -79,12 +64,19 @@ def test_what_was_evaluated_is_compared_not_what_was_published(events: Path, tmp
     assert first.latest.startswith("yes, without a comparison: ")
     assert "format" in first.latest
     assert store.latest() == first.digest
-    again = trained(events, tmp_path, FakeRollouts(first.digest), seed=1)
+    api = FakeRollouts(first.digest)
+    again = trained(events, tmp_path, api, seed=1)
     assert again.proposal is not None
-    assert again.proposal.comparison is not None
-    brier = again.proposal.comparison.metrics["brier"]
-    assert brier.baseline == pytest.approx(first.manifest.evaluation.overall.model.brier, abs=1e-9)
     assert again.proposal.outcome == "proposed"
+    assert f"rollout     shop/model: proposed, {again.proposal.reason}" in render_summary(again)
+    assert api.resource["spec"]["candidates"][0]["digest"] == again.digest
+    assert store.latest() == first.digest
+    comparison, evaluated = again.proposal.comparison, again.manifest.evaluation.overall
+    assert comparison is not None
+    assert comparison.rows == evaluated.rows
+    brier = comparison.metrics["brier"]
+    assert brier.candidate == evaluated.model.brier
+    assert brier.baseline == pytest.approx(first.manifest.evaluation.overall.model.brier, abs=1e-9)
 
 
 def test_the_latest_stays_if_the_new_model_is_shown_to_be_worse(
@@ -122,7 +114,9 @@ def test_models_of_other_labels_are_not_compared(events: Path, tmp_path: Path) -
         trained(events, tmp_path, FakeRollouts(orders), horizon="30d")
 
 
-def test_manifest_has_the_event_type_and_the_refund_window(events: Path, tmp_path: Path) -> None:
+def test_manifest_has_event_type_and_refund_window_and_the_latest_is_not_set_if_told_so(
+    events: Path, tmp_path: Path
+) -> None:
     plan, orders = tmp_path / "plan.json", tmp_path / "orders.parquet"
     plan.write_bytes(with_other_names(checked_in_plan()).dumps())
     renamed = f"SELECT * REPLACE (replace(event_type, 'purchase', 'order') AS event_type) FROM '{events}'"
@@ -131,6 +125,8 @@ def test_manifest_has_the_event_type_and_the_refund_window(events: Path, tmp_pat
     result = trained(orders, tmp_path, plan=plan, refund_window="1d", set_latest=False)
     manifest = result.manifest
     assert result.ranking is not None
+    with pytest.raises(BundleNotFoundError):
+        BundleStore(str(tmp_path)).latest()
     assert "buys within 10d, not returned within 1d" in render_summary(result)
     assert manifest.refund_window_seconds == 86_400
     assert Plan.from_dict(manifest.plan).purchase_type == "order"
