@@ -64,6 +64,7 @@ class SmallPlatform:
             variables["REPRISE_PLAN"] = str(self.folder / "plan.json")
         if name == "predictor":
             variables |= {"MODEL_STORE": str(self.models), "MODEL_RELOAD_SECONDS": "0.2"}
+            variables["PREDICTOR_REHEARSAL_SECONDS"] = "0"
             variables["PREDICTOR_PREDICTION_LOG"] = "true"
         self.tree.serve(name, command, variables, self.ports[name])
         if wait:

