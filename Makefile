@@ -27,7 +27,7 @@ demo: tools ## Run the whole platform on this machine, from raw events to a live
 WORKERS ?= 2
 
 test: test-tools lint ## Lint, types, import contracts; unit, property and integration tests (WORKERS=0: one at a time)
-	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder $(PYTEST)
+	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --ignore tests/e2e $(PYTEST)
 
 lint: setup ## Check style, formatting, types and import contracts
 	@.venv/bin/ruff check .

@@ -1,4 +1,4 @@
-"""Two archivers on a real broker, killed and started again under load (50 kills with REPRISE_SOAK=1)."""
+"""Two archivers on a real broker, killed and started again under load."""
 
 import random
 import time
@@ -18,12 +18,11 @@ from support.archiver_process import (
     until_idle,
     wait_for_more,
 )
-from support.collection import SOAK
 from support.kafka import KafkaBroker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.soak]
 
-KILLS = 50 if SOAK else 1
+KILLS = 50
 
 
 def test_killed_and_rebalanced_they_archive_every_record_once(

@@ -32,7 +32,7 @@ from support.offline import put
 from support.redis import free_port
 from support.waiting import wait_until
 
-KILLS = 50 if SOAK else 2
+KILLS = 50 if SOAK else 1
 
 
 @pytest.mark.slow

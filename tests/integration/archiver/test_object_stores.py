@@ -19,6 +19,7 @@ from reprise.log import EVENTS
 from reprise.runtime.storage import LocalStorage, StorageUnavailableError, open_storage
 from support.archived import Boundaries, CrashError, MemoryLog, archive_worker, event_records
 from support.certificates import self_signed
+from support.collection import SOAK
 from support.histories import make_events
 from support.object_stores import STORES
 from support.offline import put
@@ -53,6 +54,7 @@ def s3_with_a_private_ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
     yield certificate
     server.shutdown()
@@ -152,7 +154,7 @@ def test_dying_and_archiving_again_leaves_the_objects_of_an_undisturbed_run(url:
     archive(log_of(), f"{url}/undisturbed", whole)
     expected = objects(f"{url}/undisturbed")
     assert len(expected) == 6
-    for dies_at in range(0, whole.passed, 3):
+    for dies_at in range(0, whole.passed, 1 if SOAK else 7):
         log, folder = log_of(), f"{url}/died-{dies_at}"
         with pytest.raises(CrashError):
             archive(log, folder, Boundaries(dies_at))

@@ -53,7 +53,7 @@ def broken_files(folder: Path) -> list[Path]:
     [
         ("making a history", signal.SIGTERM),
         pytest.param("discovering", signal.SIGINT, marks=pytest.mark.soak),
-        ("streaming live", signal.SIGINT),
+        pytest.param("streaming live", signal.SIGINT, marks=pytest.mark.soak),
     ],
 )
 def test_a_signal_at_any_step_stops_everything(tmp_path: Path, seen: str, number: signal.Signals) -> None:
@@ -81,6 +81,7 @@ def test_killing_the_demo_outright_takes_its_processes_along(tmp_path: Path) -> 
     assert alive == []
 
 
+@pytest.mark.soak
 def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
     broken = tmp_path / "definitions.py"
     broken.write_text("DEFINITION = None\n")

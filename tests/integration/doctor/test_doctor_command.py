@@ -80,6 +80,7 @@ def test_without_a_producer_the_canary_goes_to_the_log(platform: SmallPlatform) 
     assert examined.checks["canary"]["status"] == "ok"
 
 
+@pytest.mark.soak
 def test_passwords_of_the_parts_are_tried(platform: SmallPlatform, client: Redis) -> None:
     passwords = {
         "DOCTOR_MATERIALIZER_REDIS_PASSWORD": PASSWORD,
@@ -120,7 +121,7 @@ def test_materializer_stopped(platform: SmallPlatform, client: Redis) -> None:
     client.delete(*canaries(client))
 
 
-@pytest.mark.parametrize("service", ["predictor", "producer"])
+@pytest.mark.parametrize("service", ["predictor", pytest.param("producer", marks=pytest.mark.soak)])
 def test_service_stopped(platform: SmallPlatform, service: str) -> None:
     platform.tree.stop(service)
     try:
@@ -130,6 +131,7 @@ def test_service_stopped(platform: SmallPlatform, service: str) -> None:
     assert_only(examined, service, "refused", section="a-service-is-not-ready")
 
 
+@pytest.mark.soak
 def test_another_log_than_the_others_use(platform: SmallPlatform, tmp_path: Path) -> None:
     elsewhere = platform.examine("--json", "--log-dir", str(tmp_path / "nowhere"))
     assert_only(elsewhere, "log", "no such folder", section="the-log-is-away")

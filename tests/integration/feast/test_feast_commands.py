@@ -90,6 +90,7 @@ def test_features_are_finished_by_the_plan_that_was_applied(
     assert "plan.json" not in source
 
 
+@pytest.mark.soak
 def test_materialize_incremental_brings_every_entity_however_long_silent(
     redis_server: RedisServer, tmp_path: Path, starting_ui: StartingUi
 ) -> None:
@@ -111,6 +112,7 @@ def event_years_before(event: Event, *, years: int) -> Event:
     return replace(event, user_id=f"silent-{event.user_id}", timestamp_us=moved)
 
 
+@pytest.mark.soak
 def test_the_ui_serves_the_registry(starting_ui: StartingUi) -> None:
     assert b"<title>" in fetch(starting_ui, "/")
     assert b'"user_state"' in fetch(starting_ui, "/api/v1/feature_views?project=reprise")

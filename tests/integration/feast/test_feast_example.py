@@ -12,7 +12,7 @@ from support.kafka import KafkaBroker
 from support.redis import RedisServer
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.feast, pytest.mark.redis, pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.feast, pytest.mark.redis, pytest.mark.kafka, pytest.mark.slow, pytest.mark.soak]
 
 DOCS = Path(__file__).parents[3] / "docs"
 REPRISE = str(Path(sys.executable).parent / "reprise")

@@ -164,13 +164,13 @@ def test_build_without_a_plan_says_what_to_run(tmp_path: Path, some_csv: Path) -
 
 
 def test_check_finds_no_mismatch_and_says_how_much_it_compared(some_csv: Path) -> None:
-    result = features("check", "--events", some_csv, "--reference-rows", "12")
+    result = features("check", "--events", some_csv, "--reference-rows", "6")
     assert result.exit_code == 0, result.output
     plan = checked_in_plan()
     finished = len(plan.inputs) - len(plan.request_inputs)
-    assert f"{12 * finished:,}" in result.output
+    assert f"{6 * finished:,}" in result.output
     assert f"{1500 * len(plan.inputs):,}" in result.output
-    assert "The reference computed 12 of 1,500 rows" in result.output
+    assert "The reference computed 6 of 1,500 rows" in result.output
     assert "lists: sorted, batch and stream" in result.output
 
 
@@ -195,7 +195,7 @@ def test_check_takes_a_shop_that_calls_purchases_orders(
     (repository / "plan" / "plan.json").write_bytes(plan.dumps())
     path = tmp_path / "events.csv"
     path.write_text(some_csv.read_text().replace('"purchase"', '"order"'))
-    result = features("check", "--repository", repository, "--events", path, "--reference-rows", "12")
+    result = features("check", "--repository", repository, "--events", path, "--reference-rows", "4")
     assert result.exit_code == 0, result.output
     assert f"{1500 * len(plan.inputs):,}" in result.output
 
@@ -224,7 +224,7 @@ AGGREGATIONS = ('''
 def test_check_fails_when_an_executor_computes_something_else(repository: Path, some_csv: Path) -> None:
     """A primitive that is called sum but sums wrongly: the reference believes it, batch and stream do not."""
     redefined(repository, "\nAGGREGATIONS = (", WRONG_SUM)
-    result = features("check", "--repository", repository, "--events", some_csv, "--reference-rows", "20")
+    result = features("check", "--repository", repository, "--events", some_csv, "--reference-rows", "8")
     assert result.exit_code == 1, result.output
     assert "reference and batch: total_spend, row" in result.output
     assert "… and " in result.output

@@ -78,7 +78,7 @@ def assert_three_ways_the_same(
     return found
 
 
-@dose(10 if DOSE == 1 else 18)
+@dose(6 if DOSE == 1 else 18)
 @given(data=st.data())
 def test_reference_batch_and_stream_are_the_same(executor: BatchExecutor, data: st.DataObject) -> None:
     events = data.draw(histories(), label="events")
@@ -156,9 +156,9 @@ def test_states_are_what_all_the_events_say_without_accumulators(events: list[Ev
 def test_a_hard_case_is_the_same_three_ways(executor: BatchExecutor, events: list[Event]) -> None:
     instants = sorted({event.timestamp_us for event in events})
     last = instants[-1]
-    asked = {instants[len(instants) // 2], last, last + 1, last + YEAR_US}
+    asked = {last, last + YEAR_US}
     if DOSE > 1:
-        asked |= {at + shift for at in (instants[0], instants[len(instants) // 2]) for shift in (0, 1)}
+        asked |= {at + shift for at in (instants[0], instants[len(instants) // 2], last) for shift in (0, 1)}
     assert_three_ways_the_same(executor, events, every_pair_at(sorted(asked)))
 
 

@@ -12,7 +12,7 @@ from support.kafka import KafkaBroker
 from support.killing import committed, folding
 from support.redis import RedisServer
 
-pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow, pytest.mark.soak]
 
 PARTITIONS = 4 * EVENTS.partitions
 RATE = 400

@@ -1,7 +1,4 @@
-"""Materializers on a Redis Cluster whose primaries change and die under load: nothing lost, nothing doubled.
-
-The full dose runs with ``REPRISE_SOAK=1``.
-"""
+"""Materializers on a Redis Cluster whose primaries change and die under load: nothing lost, nothing doubled."""
 
 import random
 import time
@@ -11,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from reprise.store.settings import OnlineStoreSettings
-from support.collection import SOAK
 from support.histories import make_events
 from support.kafka import KafkaBroker
 from support.killing import folding
 from support.redis_cluster import RedisCluster, running_redis_cluster
 
-pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow, pytest.mark.soak]
 
-ROUNDS = 15 if SOAK else 1
+ROUNDS = 15
 RATE = 400
 
 

@@ -18,7 +18,7 @@ from support.redis import RedisServer, running_redis
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
 
-KILLS = 50 if SOAK else 3
+KILLS = 50 if SOAK else 2
 RATE = 400
 SECONDS_BETWEEN = (1.0, 4.0) if SOAK else (0.8, 2.5)
 

@@ -106,6 +106,7 @@ def test_a_batch_whose_primary_died_is_not_done_and_folds_again_to_the_batch_sta
         assert_store_holds(store, plan, batch_states(plan, events))
 
 
+@pytest.mark.soak
 def test_without_waiting_for_replicas_such_a_batch_is_taken_for_done_and_its_events_are_lost(
     cluster: RedisCluster,
 ) -> None:

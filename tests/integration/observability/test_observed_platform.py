@@ -4,7 +4,7 @@ import pytest
 
 from support.observed_platform import Platform, look
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 
 def test_every_panel_has_data_and_no_rule_fails(observed: Platform) -> None:

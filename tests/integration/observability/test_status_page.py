@@ -15,6 +15,7 @@ from support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.soak,
     pytest.mark.skipif(chromium_path() is None, reason=MISSING),
 ]
 

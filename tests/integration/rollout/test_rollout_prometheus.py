@@ -19,9 +19,12 @@ from support.rollout_world import BASE, NEW, OTHER
 pytestmark = needs_prometheus
 
 
-@pytest.fixture
-def prometheus(redis_server: RedisServer, tmp_path) -> Iterator[PrometheusProvider]:
-    redis = Redis(host=redis_server.host, port=redis_server.port)
+@pytest.fixture(scope="module")
+def prometheus(
+    session_redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrometheusProvider]:
+    session_redis_server.flush()
+    redis = Redis(host=session_redis_server.host, port=session_redis_server.port)
     document = RoutingDocument(
         generation=1, rollout="a/b", salt="s", arms=allocate(BASE, [Share("forest", NEW, 2500)], {})
     )
@@ -29,7 +32,7 @@ def prometheus(redis_server: RedisServer, tmp_path) -> Iterator[PrometheusProvid
     predictor = PretendPredictor(redis, "test", {NEW: ERRING}, rate=300)
     predictor.start()
     try:
-        with running_prometheus(tmp_path, [predictor.port]) as url:
+        with running_prometheus(tmp_path_factory.mktemp("prometheus"), [predictor.port]) as url:
             yield PrometheusProvider(url, timeout=5.0)
     finally:
         predictor.stop()

@@ -50,7 +50,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(
         *("train", "--events", folder / "known.parquet", "--out", folder / "models"),
         *("--plan", ROOT / "feature_repo" / "plan" / "plan.json"),
-        *("--horizon", "10d", "--cv-folds", "0", "--max-rows", "5000"),
+        *("--horizon", "10d", "--cv-folds", "0", "--max-rows", "2500"),
     )
     return folder
 

@@ -22,7 +22,7 @@ from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import RowProblem
 from support.collection import SOAK
 
-FILES = 10_000 if SOAK else 150
+FILES = 10_000 if SOAK else 40
 """How many files are read; each import starts a database, which takes a tenth of a second."""
 
 MISSING = (

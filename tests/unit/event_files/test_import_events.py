@@ -29,6 +29,8 @@ from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import event_key
 from support.train_command import run_import
 
+pytestmark = pytest.mark.slow
+
 TAKEN_AS_IS = ImportOptions()
 DROP = ImportOptions(on_bad_rows="drop")
 JAN_1 = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

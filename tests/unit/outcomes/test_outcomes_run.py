@@ -47,6 +47,8 @@ from support.outcomes import (
 )
 from support.served_bundles import bundle_files, small_plan
 
+pytestmark = pytest.mark.slow
+
 INSTANTS = ("timestamp_us", "answered_us")
 
 

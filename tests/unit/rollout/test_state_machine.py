@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.rollout.clients.predictors import Pod
@@ -145,7 +145,6 @@ def only_what_every_predictor_has_loaded_gets_users(
         assert before.baseline.digest != BASE or seen.all_loaded(decision.status.baseline.digest)
 
 
-@settings(max_examples=150)
 @given(
     st.lists(moments, min_size=5, max_size=40),
     st.sampled_from(["Manual", "Better", "NotWorse"]),
@@ -169,7 +168,6 @@ def test_invariants_hold_whatever_happens(happenings, rule, approval):
         assert contents.setdefault(latest, decision.document) == decision.document
 
 
-@settings(max_examples=80)
 @given(st.lists(moments, min_size=5, max_size=40), st.booleans())
 def test_a_decision_is_final_until_something_is_seen(happenings, approval):
     promotion = {"rule": "Better", "requireApproval": approval}
@@ -185,7 +183,6 @@ def test_a_decision_is_final_until_something_is_seen(happenings, approval):
         assert decision.events == ()
 
 
-@settings(max_examples=60)
 @given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["nothing", "away"]))
 def test_without_data_nobody_goes_beyond_the_first_step_or_back(happenings, silence):
     story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "NotWorse"}))
@@ -199,7 +196,6 @@ def test_without_data_nobody_goes_beyond_the_first_step_or_back(happenings, sile
         assert decision.status.last_promoted_digest is None
 
 
-@settings(max_examples=60)
 @given(st.lists(moments, min_size=0, max_size=20), st.sampled_from(["erring", "slow", "garbage"]))
 def test_a_breach_wins_over_a_promotion_by_rule_and_by_person(happenings, bad):
     story = Story(spec(analysis=ANALYSIS, promotion={"rule": "NotWorse"}))
@@ -219,7 +215,6 @@ def test_a_breach_wins_over_a_promotion_by_rule_and_by_person(happenings, bad):
     assert decision.status.baseline.digest == BASE
 
 
-@settings(max_examples=60)
 @given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "NotWorse"]))
 def test_one_observation_advances_a_status_once(happenings, rule):
     story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": rule}))

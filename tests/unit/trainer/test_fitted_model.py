@@ -21,6 +21,8 @@ from reprise.trainer.model.learning_curve import learning_curve
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.threshold import Thresholds
 
+pytestmark = pytest.mark.slow
+
 DAY_US = 86_400_000_000
 HORIZON = timedelta(days=10)
 NAMES = ("due", "affinity", "noise", "constant")
