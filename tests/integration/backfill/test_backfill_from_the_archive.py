@@ -121,7 +121,12 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 @pytest.mark.parametrize(
     ("world", "part"),
-    [("redis", 0.0), ("redis", 0.5), ("redis", 1.0), ("redis_cluster", 0.5)],
+    [
+        ("redis", 0.0),
+        ("redis", 0.5),
+        ("redis", 1.0),
+        pytest.param("redis_cluster", 0.5, marks=pytest.mark.soak),
+    ],
     indirect=["world"],
 )
 def test_the_stream_goes_on_from_the_archive_with_no_gap_and_nothing_twice(world: World, part: float) -> None:

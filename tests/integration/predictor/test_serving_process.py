@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from redis import Redis
 
 from reprise.bundle import BundleStore
+from reprise.log import PREDICTIONS, EventLogSettings, open_consumer
 from reprise.routing import (
     DocumentKeys,
     RoutingDocument,
@@ -26,6 +28,7 @@ from reprise.routing import (
 )
 from reprise.store.feast.codec import ViewCodec
 from support.key_files import key_files
+from support.log_contract import drain
 from support.predictor import published
 from support.redis import RedisServer, free_port, running_redis
 from support.served_bundles import DAY_US, bundle_files, numbers_of, small_plan
@@ -62,7 +65,7 @@ def environment(redis: RedisServer, store: Path, **more: str) -> dict[str, str]:
     }
 
 
-def test_rows_of_the_codec_are_answered_with_their_features(
+def test_rows_of_the_codec_are_answered_with_their_features_and_every_answer_is_in_the_log(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     digest = published(tmp_path / "models", bundle_files(weights={"pair_purchases": 1.0}))
@@ -71,7 +74,8 @@ def test_rows_of_the_codec_are_answered_with_their_features(
         put(client, "product", ["p-1"], [7])
         put(client, "pair", ["u-1", "p-1"], [2])
         put(client, "user", ["ü/2%2F"], purchases(1, 5.0, 0.5, 0.0))
-    with serving(tmp_path, **environment(redis_server, tmp_path / "models")) as predictor:
+    log = {"PREDICTOR_PREDICTION_LOG": "true", "REPRISE_LOG_DIR": str(tmp_path / "log")}
+    with serving(tmp_path, **environment(redis_server, tmp_path / "models", **log)) as predictor:
         predictor.wait_until_ready()
         answer = predictor.http.post("/predict?explain=all", json={**ASK, "amount": 5}).json()
         assert answer["probability"] == pytest.approx(0.880797, abs=1e-6)
@@ -96,6 +100,11 @@ def test_rows_of_the_codec_are_answered_with_their_features(
         assert [result["known"]["user"] for result in batch["results"]] == [True, False]
         assert batch["results"][0]["probability"] == pytest.approx(0.880797, abs=1e-6)
         assert predictor.terminate() == 0
+    consumer = open_consumer(EventLogSettings(log_dir=tmp_path / "log"), PREDICTIONS, "test")
+    records = [record for found in drain(consumer, 3).values() for record in found]
+    consumer.close()
+    assert sorted(record.key for record in records) == [b"nobody", b"u-1", b"u-1"]
+    assert {json.loads(record.value)["model_version"] for record in records} == {digest}
 
 
 def test_process_is_503_until_its_redis_is_there_and_takes_the_password(tmp_path: Path) -> None:
