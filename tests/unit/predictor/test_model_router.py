@@ -25,6 +25,7 @@ from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from support.key_files import key_files
 from support.predictor import RunningPredictor, published, running_predictor
 from support.served_bundles import HUGE, bundle_files, small_plan
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -235,8 +236,12 @@ def test_arm_is_loading_until_three_rehearsals_in_a_row_have_not_finished(
             predictor.refresh_routing()
         assert states == ["loading", "loading", "failed", "failed"]
         rehearsal.command = command
-        predictor.refresh_routing()
-        assert [arm.state for arm in report(predictor).arms] == ["loaded", "loaded"]
+
+        def is_loaded() -> bool:
+            predictor.refresh_routing()
+            return [arm.state for arm in report(predictor).arms] == ["loaded", "loaded"]
+
+        wait_until("the arm is loaded", is_loaded, 120, every=0.02)
 
 
 def test_rehearsals_end_with_the_predictor(tmp_path: Path) -> None:
