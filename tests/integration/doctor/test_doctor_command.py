@@ -109,6 +109,7 @@ def test_redis_stopped(platform: SmallPlatform) -> None:
     assert examined.checks["model"]["status"] == "ok"
 
 
+@pytest.mark.soak
 def test_materializer_stopped(platform: SmallPlatform, client: Redis) -> None:
     platform.tree.stop("materializer")
     try:
@@ -151,6 +152,7 @@ def test_model_that_the_predictor_refuses(platform: SmallPlatform) -> None:
     assert examined.checks["canary"]["status"] == "ok"
 
 
+@pytest.mark.soak
 def test_the_model_of_a_rollout_is_expected_before_the_latest(platform: SmallPlatform, client: Redis) -> None:
     store = BundleStore(str(platform.models))
     before, other = store.latest(), store.publish(bundle_files(bias=1.0))

@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 from reprise.bundle import BundleStore
 from reprise.cli.main import command
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).parents[3]
 
 

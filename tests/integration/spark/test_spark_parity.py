@@ -132,6 +132,7 @@ def assert_states_are_the_same(spark: SparkExecutor, duckdb: BatchExecutor, larg
         assert state_mismatches(entity, left, right, largest) == []
 
 
+@pytest.mark.soak
 def test_hard_cases_and_their_states_are_the_same(spark: SparkExecutor, duckdb: BatchExecutor) -> None:
     events: list[Event] = []
     requests: list[Request] = []
@@ -166,6 +167,7 @@ def test_drawn_histories_are_the_same(
     assert_four_ways_the_same(spark, duckdb, events, requests)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", range(DOSE))
 def test_a_dense_history_its_states_and_lists_are_the_same(
     spark: SparkExecutor, duckdb: BatchExecutor, seed: int

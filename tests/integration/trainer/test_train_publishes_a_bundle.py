@@ -157,6 +157,7 @@ def test_published_model_is_grown_on_everything_labelled(trained: tuple[Path, Re
     assert evaluated != bundle.model
 
 
+@pytest.mark.soak
 def test_same_data_and_seed_make_the_same_model_whatever_the_order_the_processors_and_further_horizons(
     trained: tuple[Path, Result], alone: Bundle
 ) -> None:
