@@ -131,6 +131,11 @@ def largest_task(log: Path, rows: int) -> float:
     return round(max(max(each) / statistics.median(each) for each in stages), 1)
 
 
+def slope_us(seconds: Sequence[float], events: Sequence[int]) -> float:
+    """Return the processor time of one event more, between the two largest histories: without start-up."""
+    return round(1e6 * (seconds[-1] - seconds[-2]) / (events[-1] - events[-2]), 1)
+
+
 def mismatches(left: Path, right: Path, largest_amount: float) -> int:
     """Count the values in which two files of training rows differ, batch by batch; a row that one lacks is one."""
     files = [pq.ParquetFile(path) for path in (left, right)]
@@ -168,17 +173,19 @@ def skewed(source: Path, out: Path) -> Path:
 def run(scale: float = 1.0) -> dict[str, Any]:
     """Measure everything."""
     curves: dict[str, Numbers] = {"duckdb": {}, "spark": {}, "duckdb_gib": {}, "spark_gib": {}}
+    cpu_seconds: dict[str, list[float]] = {"duckdb": [], "spark": []}
     different = compared = 0
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
         folder = Path(name)
-        for events in (round(each * scale) for each in EVENTS):
+        sizes = [round(each * scale) for each in EVENTS]
+        for events in sizes:
             source = history(folder, events, users=max(50, events // 50), products=max(20, events // 500))
             rows = {executor: folder / f"{executor}.parquet" for executor in ("duckdb", "spark")}
             for executor, out in rows.items():
                 numbers = built(executor, source, out)
                 curves[executor][str(events)] = numbers["seconds"]
                 curves[f"{executor}_gib"][str(events)] = numbers["peak_gib"]
-            spark_us = 1e6 * numbers["cpu_seconds"] / numbers["rows"]
+                cpu_seconds[executor].append(numbers["cpu_seconds"])
             largest = pc.max(pq.read_table(source, columns=["amount"])["amount"]).as_py()
             different += mismatches(rows["spark"], rows["duckdb"], largest)
             compared += pq.read_metadata(rows["spark"]).num_rows
@@ -196,7 +203,7 @@ def run(scale: float = 1.0) -> dict[str, Any]:
         "curves": curves,
         "skewed": uneven,
         "compared": {"rows": compared, "mismatches": different},
-        "spark_us_per_row": round(spark_us, 1),
+        **{f"{executor}_us_per_event": slope_us(seconds, sizes) for executor, seconds in cpu_seconds.items()},
     }
 
 

@@ -19,7 +19,8 @@ _FIGURES = {
     "product_bytes": "size.redis_bytes_per_product",
     "pair_bytes": "size.redis_bytes_per_pair",
     "event_id_bytes": "size.redis_bytes_per_event_id",
-    "spark_us": "scale.spark_us_per_row",
+    "training_us": "scale.duckdb_us_per_event",
+    "spark_us": "scale.spark_us_per_event",
 }
 """Path of the figure of each cost that is one."""
 
@@ -37,8 +38,8 @@ class UnitCosts:
     materializer_us: float = 354.9  # An event that writes three rows, as the next two
     redis_us: float = 105.2
     kafka_us: float = 21.8  # From append to fetch
-    training_us: float = 25.0  # A training row on DuckDB
-    spark_us: float = 300.3  # The same on Spark
+    training_us: float = 84.0  # The training rows of an event, on DuckDB
+    spark_us: float = 281.1  # The same on Spark
     event_log_bytes: float = 33.2  # An event in the log, compressed
     event_archive_bytes: float = 27.9  # An event in a compacted file of the archive
     prediction_log_bytes: float = 474.4  # A prediction with its features
@@ -52,10 +53,8 @@ class UnitCosts:
     def of(cls, figures: Any) -> Self:
         """Return the costs of the figures of ``make bench``; raises ``FigureError``."""
         append_us = 1e6 / _figure(figures, "stream.producer_events_per_second")
-        batch_us = 1e6 * _figure(figures, "features.batch.cpu_seconds")
         return cls(
             producer_us=_figure(figures, "predictor.figures.empty_endpoint_processor_us") + append_us,
-            training_us=batch_us / _figure(figures, "features.batch.events"),
             **{name: _figure(figures, path) for name, path in _FIGURES.items()},
         )
 
