@@ -72,7 +72,7 @@ def _runs(segments: Sequence[Segment], max_records: int) -> Iterator[list[Part]]
     run: list[Part] = []
     for part in parts:
         follows = bool(run) and part.first == run[-1].segment.last + 1
-        if run and (not follows or sum(p.records for p in run) + part.records > max_records):
+        if run and (not follows or part.segment.last - run[0].first >= max_records):
             yield run
             run = []
         run.append(part)
@@ -139,10 +139,12 @@ def _write(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Yield the rows in tables of at least a row group: each table that is written ends a row group."""
     waiting: list[pa.RecordBatch] = []
+    rows = 0
     for batch in batches:
         waiting.append(batch)
-        if sum(each.num_rows for each in waiting) >= ROW_GROUP_ROWS:
+        rows += batch.num_rows
+        if rows >= ROW_GROUP_ROWS:
             yield pa.Table.from_batches(waiting)
-            waiting = []
+            waiting, rows = [], 0
     if waiting:
         yield pa.Table.from_batches(waiting)
