@@ -33,8 +33,20 @@ def test_rules_are_what_prometheus_reads() -> None:
 
 @needs_prometheus
 @pytest.mark.parametrize("path", ALERT_TESTS, ids=lambda path: path.stem)
-def test_alerts_fire_and_clear(path: Path) -> None:
-    promtool(["test", "rules", str(path)])
+def test_alerts_fire_and_clear(tmp_path: Path, path: Path) -> None:
+    """Only the rules that the file is about are evaluated, because promtool evaluates all of them at each step."""
+    asked = set(re.findall(r"\bReprise\w+", path.read_text()))
+    for rule in reversed(EVERY):
+        if rule.get("alert", rule.get("record")) in asked:
+            asked |= metrics_of(rule["expr"])
+    groups = [
+        group | {"rules": [rule for rule in group["rules"] if rule.get("alert", rule.get("record")) in asked]}
+        for group in GROUPS
+    ]
+    given = yaml.load(path.read_text(), yaml.CSafeLoader)
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    (tmp_path / path.name).write_text(yaml.safe_dump(given | {"rule_files": ["rules.yaml"]}))
+    promtool(["test", "rules", str(tmp_path / path.name)])
 
 
 @pytest.mark.parametrize("name", ALERTS)
