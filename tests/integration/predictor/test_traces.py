@@ -107,7 +107,7 @@ def test_unavailable_collector_changes_no_response_and_lost_spans_are_counted(
     variables = {
         "REPRISE_TRACES": "true",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "3",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
         "OTEL_BSP_MAX_QUEUE_SIZE": "8",
         "OTEL_BSP_SCHEDULE_DELAY": "50",
     }

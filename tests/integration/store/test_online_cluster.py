@@ -208,6 +208,8 @@ def test_one_server_settles_with_its_replicas_too(redis_server: RedisServer) -> 
         assert store.replication_ids() == {}
         store.wait_for_replicas({})
     waiting = alone.model_copy(update={"redis_wait_replicas": 1, "redis_timeout": 0.5})
+    with redis_server.client() as client:
+        client.config_set("repl-diskless-sync-delay", 0)
     with running_redis("--replicaof", redis_server.host, str(redis_server.port)) as replica:
         with OnlineStore.connect(waiting) as store:
             until_it_works(lambda: store.wait_for_replicas(store.replication_ids()))

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from reprise import sql
-from reprise.bundle import BundleNotFoundError, BundleStore
+from reprise.bundle import BundleStore
 from reprise.datagen.main import command as datagen
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.features.plan import Plan
@@ -52,38 +52,19 @@ def trained(events: Path, models: Path, api: FakeRollouts | None = None, **other
     return train(settings, open_rollouts=lambda: api or FakeRollouts(""))
 
 
-def test_candidate_is_compared_on_what_was_evaluated_and_the_latest_is_left_to_the_rollout(
-    events: Path, tmp_path: Path
-) -> None:
-    """The published baseline was grown on the very rows that this training evaluates on."""
-    store = BundleStore(str(tmp_path))
-    old = bundle_files(horizon_seconds=round(HORIZON.total_seconds()), plan={"format": 0})
-    store.set_latest(store.publish(old))
-    first = trained(events, tmp_path)
-    assert first.latest is not None
-    assert first.latest.startswith("yes, without a comparison: ")
-    assert "format" in first.latest
-    assert store.latest() == first.digest
-    api = FakeRollouts(first.digest)
-    again = trained(events, tmp_path, api, seed=1)
-    assert again.proposal is not None
-    assert again.proposal.outcome == "proposed"
-    assert f"rollout     shop/model: proposed, {again.proposal.reason}" in render_summary(again)
-    assert api.resource["spec"]["candidates"][0]["digest"] == again.digest
-    assert store.latest() == first.digest
-    comparison, evaluated = again.proposal.comparison, again.manifest.evaluation.overall
-    assert comparison is not None
-    assert comparison.rows == evaluated.rows
-    brier = comparison.metrics["brier"]
-    assert brier.candidate == evaluated.model.brier
-    assert brier.baseline == pytest.approx(first.manifest.evaluation.overall.model.brier, abs=1e-9)
-
-
-def test_the_latest_stays_if_the_new_model_is_shown_to_be_worse(
+def test_worse_model_leaves_the_latest_and_a_candidate_leaves_it_to_the_rollout(
     events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = BundleStore(str(tmp_path))
-    before = store.publish(bundle_files(bias=-1.0, horizon_seconds=round(HORIZON.total_seconds())))
+    """The candidate's baseline was grown on the very rows that the candidate is evaluated on."""
+    plan, orders, models = tmp_path / "plan.json", tmp_path / "orders.parquet", tmp_path / "models"
+    plan.write_bytes(with_other_names(checked_in_plan()).dumps())
+    renamed = f"SELECT * REPLACE (replace(event_type, 'purchase', 'order') AS event_type) FROM '{events}'"
+    with sql.connect() as connection:
+        sql.copy_to_parquet(connection, renamed, orders)
+    given = {"plan": plan, "refund_window": "1d"}
+    store = BundleStore(str(models))
+    seconds = {"horizon_seconds": round(HORIZON.total_seconds()), "refund_window_seconds": 86_400}
+    before = store.publish(bundle_files(with_other_names(small_plan()), bias=-1.0, **seconds))
     store.set_latest(before)
     compared = []
 
@@ -93,14 +74,37 @@ def test_the_latest_stays_if_the_new_model_is_shown_to_be_worse(
         loss = PairedMetric(0.3, 0.2, Interval(-0.1, -0.15, -0.05))
         return replace(found, metrics={"brier": loss})
 
-    monkeypatch.setattr(pipeline, "compare_with_baseline", lose)
-    worse = trained(events, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "compare_with_baseline", lose)
+        worse = trained(orders, models, **given)
     assert store.latest() == before == compared[0].baseline
     assert not compared[0].losses
+    summary = render_summary(worse)
     assert (
         f"latest      no, {before} stays: its Brier score 0.3000 is worse than the baseline's 0.2000, by 0.0500"
-        in render_summary(worse)
+        in summary
     )
+    assert "buys within 10d, not returned within 1d" in summary
+    manifest = worse.manifest
+    assert worse.ranking is not None
+    assert manifest.refund_window_seconds == 86_400
+    assert Plan.from_dict(manifest.plan).purchase_type == "order"
+    assert manifest.data.evaluation.positives > 0
+
+    api = FakeRollouts(worse.digest)
+    again = trained(orders, models, api, seed=1, **given)
+    assert again.digest != worse.digest
+    assert again.proposal is not None
+    assert again.proposal.outcome == "proposed"
+    assert f"rollout     shop/model: proposed, {again.proposal.reason}" in render_summary(again)
+    assert api.resource["spec"]["candidates"][0]["digest"] == again.digest
+    assert store.latest() == before
+    comparison, evaluated = again.proposal.comparison, again.manifest.evaluation.overall
+    assert comparison is not None
+    assert comparison.rows == evaluated.rows
+    brier = comparison.metrics["brier"]
+    assert brier.candidate == evaluated.model.brier
+    assert brier.baseline == pytest.approx(manifest.evaluation.overall.model.brier, abs=1e-9)
 
 
 def test_models_of_other_labels_are_not_compared(events: Path, tmp_path: Path) -> None:
@@ -112,22 +116,3 @@ def test_models_of_other_labels_are_not_compared(events: Path, tmp_path: Path) -
     orders = BundleStore(str(tmp_path)).publish(bundle_files(with_other_names(small_plan())))
     with pytest.raises(RolloutRefusedError, match=r"event type.*order.*purchase"):
         trained(events, tmp_path, FakeRollouts(orders), horizon="30d")
-
-
-def test_manifest_has_event_type_and_refund_window_and_the_latest_is_not_set_if_told_so(
-    events: Path, tmp_path: Path
-) -> None:
-    plan, orders = tmp_path / "plan.json", tmp_path / "orders.parquet"
-    plan.write_bytes(with_other_names(checked_in_plan()).dumps())
-    renamed = f"SELECT * REPLACE (replace(event_type, 'purchase', 'order') AS event_type) FROM '{events}'"
-    with sql.connect() as connection:
-        sql.copy_to_parquet(connection, renamed, orders)
-    result = trained(orders, tmp_path, plan=plan, refund_window="1d", set_latest=False)
-    manifest = result.manifest
-    assert result.ranking is not None
-    with pytest.raises(BundleNotFoundError):
-        BundleStore(str(tmp_path)).latest()
-    assert "buys within 10d, not returned within 1d" in render_summary(result)
-    assert manifest.refund_window_seconds == 86_400
-    assert Plan.from_dict(manifest.plan).purchase_type == "order"
-    assert manifest.data.evaluation.positives > 0

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from reprise.bundle import Bundle, BundleStore
+from reprise.bundle import Bundle, BundleNotFoundError, BundleStore
 from reprise.datagen.main import command as datagen
 from reprise.features.plan import Plan
 from reprise.trainer.main import REFUSED, command
@@ -192,7 +192,9 @@ def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> Path:
     return path
 
 
-def test_csv_of_another_shop_trains_on_a_sample_of_its_rows(tmp_path: Path) -> None:
+def test_csv_of_another_shop_trains_on_a_sample_of_its_rows_and_the_latest_is_not_set_if_told_so(
+    tmp_path: Path,
+) -> None:
     """Only purchases, whole dates, numbers for ids, no event ids, not in order."""
     random = np.random.default_rng(3)
     rows: list[tuple[object, ...]] = [("customer", "sku", "day", "price")]
@@ -209,10 +211,13 @@ def test_csv_of_another_shop_trains_on_a_sample_of_its_rows(tmp_path: Path) -> N
     events = write_csv(tmp_path / "orders.csv", [head, *body])
     mapping = ["user_id=customer", "product_id=sku", "timestamp=day", "amount=price"]
     columns = [part for pair in mapping for part in ("--column", pair)]
-    sampled = ("--cv-folds", "0", "--max-rows", "1500")
+    sampled = ("--cv-folds", "0", "--max-rows", "1500", "--no-set-latest")
     result = train(events, tmp_path / "models", "--horizon", "20d", *sampled, *columns)
     assert result.exit_code == 0, result.output
-    manifest = latest(tmp_path / "models").manifest
+    with pytest.raises(BundleNotFoundError):
+        latest(tmp_path / "models")
+    (digest,) = re.findall(r"^bundle +(\S+)$", result.output, re.MULTILINE)
+    manifest = BundleStore(str(tmp_path / "models")).fetch(digest).manifest
     assert manifest.data.sampled_rows == 1_500 < manifest.data.labelled_rows
     assert f"1,500 of {manifest.data.labelled_rows:,} rows used" in result.output
     evaluation = manifest.evaluation.overall

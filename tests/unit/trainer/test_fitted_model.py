@@ -253,6 +253,7 @@ def test_importances_rank_what_made_the_labels(fitted: FittedModel) -> None:
     assert sum(item.impurity for item in fitted.importances) == pytest.approx(1.0)
 
 
+@pytest.mark.soak
 def test_same_rows_and_seed_make_the_same_model_and_report(fitted: FittedModel) -> None:
     again = fit(*make_table(), jobs=1)
     assert again.published.graph == fitted.published.graph

@@ -27,6 +27,19 @@ def test_a_latest_that_no_trusted_key_signed_is_not_compared_with(tmp_path: Path
     assert "not signed by any key" in reason
 
 
+def test_a_latest_whose_plan_is_of_another_format_is_replaced_without_a_comparison(tmp_path: Path) -> None:
+    models = BundleStore(str(tmp_path))
+    models.set_latest(models.publish(bundle_files(plan={"format": 0})))
+    new = models.publish(bundle_files())
+    settings = TrainerSettings.load(events=tmp_path, out=models.url, horizon="30d")
+    serving, reason = pipeline._latest(settings, small_plan(), models)
+    said = pipeline._set_latest(models, SimpleNamespace(digest=new), None, reason)
+    assert serving is None
+    assert said.startswith("yes, without a comparison: ")
+    assert "format" in said
+    assert models.latest() == new
+
+
 def test_too_few_users_for_a_model_of_theirs_are_no_reason_to_publish_nothing(tmp_path: Path) -> None:
     events = random_history(3, 60, users=3, products=2)
     pq.write_table(event_table(events), tmp_path / "events.parquet")
