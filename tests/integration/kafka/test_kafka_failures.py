@@ -293,7 +293,7 @@ def test_partition_chosen_is_that_of_a_plain_kafka_client(kafka_broker: KafkaBro
 
 def test_kafka_that_is_away_is_reported_with_its_address() -> None:
     address = f"127.0.0.1:{free_port()}"
-    settings = EventLogSettings.load(kafka_servers=address, kafka_connect_seconds=1.0)
+    settings = EventLogSettings.load(kafka_servers=address, kafka_connect_seconds=0.3)
     for use in opened(settings):
         with pytest.raises(LogUnavailableError, match=address):
             use()
