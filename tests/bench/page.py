@@ -274,7 +274,7 @@ def plot(figures: Mapping[str, Any]) -> str:
 def scale_section(figures: Mapping[str, Any]) -> str:
     """Return the section of the page on scale, between its marks."""
     scale = figures["scale"]
-    curves, compared = scale["curves"], scale["compared"]
+    curves, compared, skewed = scale["curves"], scale["compared"], scale["skewed"]
     rows = [
         f"| {int(events):,} | {seconds:,.0f} s | {curves['duckdb_gib'][events]:.1f} GiB "
         f"| {curves['spark'][events]:,.0f} s | {curves['spark_gib'][events]:.1f} GiB |"
@@ -293,6 +293,8 @@ def scale_section(figures: Mapping[str, Any]) -> str:
             "![Seconds by events](images/scale.svg)",
             "",
             f"In {compared['rows']:,} rows the two engines differed in {compared['mismatches']:,} values.",
+            f"In a history of {skewed['events']:,} events, of which one product has 30 % and one user 10 %, the",
+            f"largest task on Spark has {skewed['spark_largest_task_times_median']:.1f} times the rows of the median.",
             END,
         ]
     )

@@ -24,7 +24,7 @@ from reprise.runtime.storage import Storage, open_storage
 
 _TASKS = "spark.sql.shuffle.partitions"
 _TASKS_PER_PROCESSOR = 16
-_MIN_BUCKET_ROWS = 10_000
+_MIN_BUCKET_ROWS = 2_500
 _INSTALL = "install reprise[spark] and Java 17, or take an image that is built with SPARK=1"
 
 
@@ -39,8 +39,8 @@ class SparkExecutor(PlanExecutor):
         master: URL of the Spark master, or ``local[N]`` for N threads of this machine.
         memory_limit: Heap of the Java process that is started, which is the driver, such as ``4GiB``.
         temp_directory: Folder of temporary files, and on this machine what Spark spills; the system's by default.
-        bucket_rows: Rows of a user, product or pair in one task; see ``bucketed_past``. By default half of those that
-            each task would have, but 10,000 or more.
+        bucket_rows: Rows of a user, product or pair in one task; see ``bucketed_past``. By default a quarter of those
+            that each task would have, but 2,500 or more.
         files: Folder, or URL such as ``s3://bucket/spark``, that executors on other machines reach too; events and
             tables pass through a folder in it, which is removed in the end. By default they pass through
             ``temp_directory``, and the events stay where they are.
@@ -157,7 +157,7 @@ class SparkExecutor(PlanExecutor):
         """Return how many rows of a table one task gets of one user, product or pair."""
         [(count,)] = self._run(f"SELECT count(*) FROM {table}")
         return self._bucket_rows or max(
-            _MIN_BUCKET_ROWS, int(count) // (2 * int(self._spark.conf.get(_TASKS)))
+            _MIN_BUCKET_ROWS, int(count) // (4 * int(self._spark.conf.get(_TASKS)))
         )
 
     def _create(self, table: str, query: str) -> None:
