@@ -76,5 +76,5 @@ def command(
     report = run(settings, events, url, import_options, group=group, **others)
     views = ", ".join(f"{count:,} of {view}" for view, count in report.rows.items())
     removed = f", removed {report.removed:,} others" if report.removed else ""
-    on_spark = " on Spark" if report.executor == "Spark" else ""
+    on_spark = " on Spark" if report.executor == "spark" else ""
     click.echo(f"{report.events:,} events{on_spark}: wrote {views}{removed}")

@@ -28,6 +28,7 @@ from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.exceptions import RepriseError
+from reprise.runtime.executor_settings import ExecutorName
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite
@@ -48,7 +49,7 @@ class BackfillReport:
     rows: Mapping[str, int]
     claimed_ids: int
     removed: int
-    executor: str
+    executor: ExecutorName
 
 
 def backfill(

@@ -233,6 +233,13 @@ def test_probes_and_scrapes_are_not_traced(spans: KeptSpans) -> None:
     assert spans.all() == ()
 
 
+def test_stages_beyond_the_most_are_counted_on_the_span(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        client.post("/many", content=b"130")
+    assert len(spans.stages()) == 128
+    assert attributes(spans.request())["reprise.stages_left_out"] == 2
+
+
 def test_stages_of_requests_do_not_mix(spans: KeptSpans) -> None:
     with service(spans) as client:
         client.post("/many", content=b"2")

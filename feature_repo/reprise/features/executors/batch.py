@@ -46,7 +46,7 @@ class BatchExecutor(PlanExecutor):
     """
 
     dialect = DUCKDB
-    name = "DuckDB"
+    name = "duckdb"
 
     def __init__(self, plan: Plan, *, memory_limit: str = "4GiB", temp_directory: Path | None = None) -> None:
         super().__init__(plan)

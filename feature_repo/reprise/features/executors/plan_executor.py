@@ -19,6 +19,7 @@ from reprise.features.plan import EntityName, EntityPlan, Plan
 from reprise.features.sampled_questions import sampled_questions
 from reprise.features.sql_dialect import SqlDialect
 from reprise.features.vectorizer import FeatureVectorizer
+from reprise.runtime.executor_settings import ExecutorName
 
 REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
 """Columns of a table of requests; ``amount`` and ``is_purchase`` (1.0 or 0.0) are the request's own."""
@@ -34,7 +35,7 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
     """Computes states and model inputs from a file of events by SQL; a context manager."""
 
     dialect: ClassVar[SqlDialect]
-    name: ClassVar[str]
+    name: ClassVar[ExecutorName]
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

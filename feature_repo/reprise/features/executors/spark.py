@@ -52,7 +52,7 @@ class SparkExecutor(PlanExecutor):
     """
 
     dialect = SPARK
-    name = "Spark"
+    name = "spark"
 
     def __init__(
         self,
@@ -155,10 +155,10 @@ class SparkExecutor(PlanExecutor):
 
     def _max_rows(self, table: str) -> int:
         """Return how many rows of a table one task gets of one user, product or pair."""
+        if self._bucket_rows is not None:
+            return self._bucket_rows
         [(count,)] = self._run(f"SELECT count(*) FROM {table}")
-        return self._bucket_rows or max(
-            _MIN_BUCKET_ROWS, int(count) // (4 * int(self._spark.conf.get(_TASKS)))
-        )
+        return max(_MIN_BUCKET_ROWS, int(count) // (4 * int(self._spark.conf.get(_TASKS))))
 
     def _create(self, table: str, query: str) -> None:
         created = self._spark.sql(query).persist()

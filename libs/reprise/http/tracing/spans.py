@@ -21,6 +21,7 @@ from reprise.runtime.logs import get_logger
 _log = get_logger(__name__)
 _propagator = TraceContextTextMapPropagator()
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
+_MAX_STAGES = 128
 _CLOSE_SECONDS = 5.0
 
 
@@ -35,10 +36,11 @@ class _Stage(NamedTuple):
 class _Request:
     """What is observed of a request until its response is sent; then its span gets it."""
 
-    __slots__ = ("_clock_offset_ns", "failures", "stages")
+    __slots__ = ("_clock_offset_ns", "failures", "left_out", "stages")
 
     def __init__(self) -> None:
         self.stages: list[_Stage] = []
+        self.left_out = 0  # Number of stages beyond the maximum
         # The time of the first failure and the number of them, by dependency and class of the error
         self.failures: dict[tuple[str, str], tuple[int, int]] = {}
         self._clock_offset_ns = time.time_ns() - time.perf_counter_ns()
@@ -70,9 +72,13 @@ class SpanTracing:
 
         def traced(seconds: float) -> None:
             observe(seconds)
-            if (request := _current.get()) is not None:
+            if (request := _current.get()) is None:
+                return
+            if len(request.stages) < _MAX_STAGES:
                 end = request.now_ns()
                 request.stages.append(_Stage(name, span_kind, attributes, end - round(seconds * 1e9), end))
+            else:
+                request.left_out += 1
 
         return traced
 
@@ -157,6 +163,8 @@ class SpanTracing:
                 "reprise.times": times,
             }
             span.add_event("dependency_failed", about, first)
+        if request.left_out:
+            span.set_attribute("reprise.stages_left_out", request.left_out)
         parent = set_span_in_context(span, Context())
         for stage in request.stages:
             child = self._tracer.start_span(

@@ -12,7 +12,7 @@ from reprise.log.exceptions import ClosedError, NotAssignedError, OffsetOutOfRan
 from reprise.log.interface import RebalanceListener, Record
 from reprise.log.topics import Topic
 
-_LOOK_SECONDS = 0.5
+_CHECK_SECONDS = 0.5
 _SLEEP_SECONDS = 0.005
 
 
@@ -34,7 +34,7 @@ class EmbeddedConsumer:
         self._listener = listener
         self._positions: dict[int, int] = {}
         self._polls = itertools.count()
-        self._look_at = 0.0
+        self._check_at = 0.0
         self._closed = False
         self._group = group
         self._database = TopicDatabase(log_dir, topic, fsync=fsync)
@@ -67,7 +67,7 @@ class EmbeddedConsumer:
             raise ClosedError("the consumer is closed")
         deadline = time.monotonic() + timeout
         while True:
-            self._look_when_due()
+            self._check_when_due()
             batch = self._read(max_records)
             remaining = deadline - time.monotonic()
             if batch or remaining <= 0:
@@ -129,12 +129,12 @@ class EmbeddedConsumer:
         self._positions.update((partition, records[-1].offset + 1) for partition, records in batch.items())
         return batch
 
-    def _look_when_due(self) -> None:
-        """Look now and then whether the topic is still there, and whether its partitions are free."""
+    def _check_when_due(self) -> None:
+        """Check periodically that the topic is still there, and take its partitions once they are free."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._check_at:
             return
-        self._look_at = now + _LOOK_SECONDS
+        self._check_at = now + _CHECK_SECONDS
         if self._database.removed:
             raise TopicGoneError(f"{self._database.folder} was removed while it was open")
         if not self._positions:
