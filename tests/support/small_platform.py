@@ -16,6 +16,7 @@ from reprise.cli.demo.processes import ProcessTree, own_command
 from support.predictor import published
 from support.redis import RedisServer, free_port
 from support.served_bundles import bundle_files, small_plan
+from support.waiting import wait_until
 
 PROJECT = "reprise"
 ROWS = f"*{PROJECT}"
@@ -73,6 +74,14 @@ class SmallPlatform:
     def wait_until_ready(self, name: str) -> None:
         with httpx.Client(timeout=5) as client:
             wait_ready(client, self.url(name), self.tree.check)
+
+    def wait_until_unready(self, name: str) -> None:
+        """Wait until a running service says that it is not ready."""
+
+        def unready() -> bool:
+            return httpx.get(f"{self.url(name)}/ready", timeout=5).status_code == 503
+
+        wait_until(f"{name} is unready", unready, 20, every=0.05)
 
     def redis_variables(self, user: str) -> dict[str, str]:
         return {

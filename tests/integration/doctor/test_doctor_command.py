@@ -97,6 +97,7 @@ def test_passwords_of_the_parts_are_tried(platform: SmallPlatform, client: Redis
 def test_redis_stopped(platform: SmallPlatform) -> None:
     platform.redis.stop()
     try:
+        platform.wait_until_unready("predictor")
         examined = platform.examine("--json", "--skip", "redis-users")
     finally:
         platform.redis.start()
