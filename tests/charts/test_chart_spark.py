@@ -35,6 +35,7 @@ def test_without_spark_nothing_of_it_is_there() -> None:
     assert not [each for each in release.manifests if each.name == EXECUTORS]
     names = {variable.name for variable in driver(release).spec.containers[0].env}
     assert not names & {"TRAINER_EXECUTOR", "SPARK_CONF_DIR"}
+    assert release.config("reprise-trainer")["TRAINER_EXECUTOR"] == "duckdb"
     assert not release.find("NetworkPolicy", "reprise-trainer").spec["ingress"]
 
 
@@ -158,6 +159,6 @@ def test_a_place_that_executors_do_not_reach_is_refused(files: str) -> None:
 
 def test_the_first_training_of_a_seed_stays_without_spark() -> None:
     release = render(*SPARK)
-    assert "TRAINER_EXECUTOR" not in release.config("reprise-trainer")
+    assert release.config("reprise-trainer")["TRAINER_EXECUTOR"] == "duckdb"
     [seed] = [pod for each, pod in release.pods() if each.component == "seed"]
     assert "TRAINER_EXECUTOR" not in {variable.name for variable in seed.spec.containers[0].env}
