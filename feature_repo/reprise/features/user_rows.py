@@ -171,7 +171,7 @@ class UserRows(AbstractContextManager["UserRows"]):
             """
         ).to_arrow_table()
 
-    def habits(self, at_us: int, horizon_us: int) -> pa.Table:
+    def purchase_patterns(self, at_us: int, horizon_us: int) -> pa.Table:
         """Return how each user buys, by ``user_id``, from all that is loaded, which is before the instant.
 
         ``gap_days`` is the median time between days with a purchase, null with one such day. ``value`` is the spend in

@@ -1,4 +1,4 @@
-"""What answers are computed from: events, an instant and a model."""
+"""What results are computed from: events, an instant and a model."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -26,10 +26,10 @@ _DEFAULTS = ImportOptions()
 
 
 class ScoringInputs(AbstractContextManager["ScoringInputs"]):
-    """The events, the instant and the model of one answer or several; a context manager.
+    """The events, the instant and the model of one result or several; a context manager.
 
-    The model is fetched, and the events are read into a temporary folder, when an answer first needs them. All
-    answers have the same.
+    The model is fetched, and the events are read into a temporary folder, when a result first needs them. All
+    results have the same.
 
     Args:
         settings: Which model, and the form of the output.
@@ -82,7 +82,7 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
 
     @contextmanager
     def at_horizon(self, horizon: timedelta) -> Iterator[None]:
-        """Answer for another horizon of the model within the block."""
+        """Compute for another horizon of the model within the block."""
         settings = self.settings
         self.settings = settings.model_copy(update={"horizon": horizon})
         try:
@@ -108,7 +108,7 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         return None if seconds == self.bundle.manifest.horizon_seconds else seconds
 
     def job_name(self, job: str) -> str:
-        """Return the name of a job's metrics; those of a given horizon do not replace a night's."""
+        """Return the name of a job's metrics; those of a given horizon do not replace a nightly run's."""
         horizon = self.settings.horizon
         return job if horizon is None else f"{job}-{format_duration(horizon)}"
 
@@ -159,7 +159,7 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         return both
 
     def part_names(self, count: int, events: EventsSummary) -> list[str]:
-        """Return the names of the files of one answer.
+        """Return the names of the files of one result.
 
         Files of other events, another instant of the date or another chunk have other names.
         """

@@ -28,7 +28,8 @@ class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, Jo
     )
     horizons: Durations = Field(
         default=(),
-        description="Further horizons of the model, such as 7d,90d, of which a night writes scores and demand too.",
+        description="Further horizons of the model, such as 7d,90d, of which a nightly run writes scores and demand"
+        " too.",
     )
     format: Literal["parquet", "csv"] = Field(default="parquet", description="Format of the scores.")
     chunk: int = Field(
@@ -39,11 +40,12 @@ class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, Jo
     keep_days: int = Field(
         default=30,
         ge=0,
-        description="Days for which a night keeps the scores of earlier dates, which have ids of users; 0 keeps all.",
+        description="Days for which a nightly run keeps the scores of earlier dates, which have ids of users; 0 keeps"
+        " all.",
     )
     keep_campaign_days: int = Field(
         default=0,
         ge=0,
-        description="Days for which a night keeps campaigns of earlier dates, with the users written to; 0 keeps all."
-        " The lift of a removed campaign can no longer be measured.",
+        description="Days for which a nightly run keeps campaigns of earlier dates, with the users written to; 0"
+        " keeps all. The lift of a removed campaign can no longer be measured.",
     )

@@ -75,13 +75,13 @@ def test_past_and_next_purchase_leave_out_those_of_the_very_instant(events: Path
         assert row["next_us"] == min((ts for ts, _ in own if ts > at), default=None)
 
 
-def test_later_events_are_unknown_and_habits_are_those_of_days_and_horizons(events: Path) -> None:
+def test_later_events_are_unknown_and_patterns_are_those_of_days_and_horizons(events: Path) -> None:
     at, horizon = TIMES[1_500], 7 * 86_400_000_000
     with UserRows(PLAN, events, before_us=at) as rows:
         assert set(rows.past(rows.buyers([at]))["next_us"].to_pylist()) == {None}
-        habits = rows.habits(at, horizon).to_pylist()
-    assert len(habits) > 10
-    for row in habits:
+        patterns = rows.purchase_patterns(at, horizon).to_pylist()
+    assert len(patterns) > 10
+    for row in patterns:
         own = [(ts, amount) for ts, amount in PURCHASES[row["user_id"]] if ts < at]
         days = np.unique([ts // 86_400_000_000 for ts, _ in own])
         assert row["gap_days"] == (np.median(np.diff(days)) if len(days) > 1 else None)
@@ -103,7 +103,9 @@ def test_returned_purchases_are_not_in_the_value(tmp_path: Path) -> None:
     found = []
     for refund_us in (0, 2 * day):
         with UserRows(PLAN, tmp_path / "events.parquet", before_us=at, refund_us=refund_us) as rows:
-            found.append([(row["user_id"], row["value"]) for row in rows.habits(at, 30 * day).to_pylist()])
+            found.append(
+                [(row["user_id"], row["value"]) for row in rows.purchase_patterns(at, 30 * day).to_pylist()]
+            )
     assert found == [[("kept", 6.0), ("returned", 5.0)], [("kept", 5.0), ("returned", None)]]
 
 

@@ -18,7 +18,7 @@ from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.expiry import remove_campaigns
 from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.nightly.main import command
-from reprise.scoring.nightly.run import run_night
+from reprise.scoring.nightly.run import run_nightly
 from reprise.scoring.settings import ScoringSettings
 from support.archived import Boundaries, CrashError, CrashingStorage
 from support.demand_shop import AT, arguments, publish_model, purchases
@@ -111,7 +111,7 @@ def test_all_answers_are_of_the_latest_model_when_the_night_begins(tmp_path: Pat
     pq.write_table(purchases(), tmp_path / "events.parquet")
     settings = ScoringSettings(model_store=models, out=str(tmp_path / "out"))
     with ScoringInputs(settings, tmp_path / "events.parquet", None, AT) as inputs:
-        for _ in run_night(inputs, 0):
+        for _ in run_nightly(inputs, 0):
             store.set_latest(other)  # Another model is published while the night runs
     found = [*tmp_path.glob("out/date=*/model=*/_manifest.json"), *tmp_path.glob("out/demand-*.json")]
     assert [json.loads(path.read_bytes())["model"] for path in found] == [first, first]

@@ -128,7 +128,7 @@ def test_errors_are_drawn_over_nights_and_users_at_risk_and_audiences_shown_wher
     write_manifests(tmp_path, manifest.model)
     assert run(tmp_path).exit_code == 0
     page = (tmp_path / "report.html").read_text()
-    assert "Over 3 nights" in page
+    assert "Of 3 forecasts" in page
     assert page.count("<img") == 2
     assert "0.0–0.2 700 31 56" in text(page)
     assert "1,234 users" in page

@@ -76,7 +76,7 @@ def steps(paths: DemoPaths, shop: Shop) -> dict[str, list[str]]:
     history = ["--out", paths.history, "--truth", paths.truth, "--report", paths.history_report]
     events, plan, models = ["--events", paths.history], ["--plan", paths.plan], ["--out", paths.models]
     stores = ["--offline", paths.offline, "--model-store", paths.models, "--out", paths.outcomes]
-    night = ["--model-store", paths.models, "--out", paths.scores, "--backtests", 2]
+    nightly = ["--model-store", paths.models, "--out", paths.scores, "--backtests", 2]
     times = [f"--horizon={HORIZON_SECONDS}s", "--early-horizon=1s", "--exposure=1s", "--lateness=0s"]
     little = ["--max-rows", 2000, "--cv-folds", 0, "--no-set-latest"]
     commands: dict[str, list[object]] = {
@@ -85,7 +85,7 @@ def steps(paths: DemoPaths, shop: Shop) -> dict[str, list[str]]:
         "train": ["train", *events, "--truth", paths.truth, *plan, *models],
         "train-on-little": ["train", *events, *plan, *models, *little],
         "backfill": ["backfill", *events, *plan],
-        "nightly": ["nightly", *events, *night],
+        "nightly": ["nightly", *events, *nightly],
         "topics": ["topics"],
         "archive": ["archive", "--until-idle", 2, "--store", paths.offline],
         "outcomes": ["outcomes", *stores, *times, *events, "--check-rows", 500],

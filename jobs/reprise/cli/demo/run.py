@@ -149,7 +149,7 @@ class _Demo:
         online = compare_online(
             client, addresses["predictor"], plan, paths.history, streamed, [*pairs[:_ONLINE_ROWS], *unknown]
         )
-        demand, retention = self._night()
+        demand, retention = self._nightly()
         metadata: Mapping[str, Any] = orjson.loads((paths.bundle / "metadata.json").read_bytes())
         return DemoResult(
             evaluation=metadata["evaluation"],
@@ -170,7 +170,7 @@ class _Demo:
         )
 
     def keep_serving(self) -> None:
-        """Keep streaming and predicting until Ctrl-C, with a status page that has the report of the night."""
+        """Keep streaming and predicting until Ctrl-C, with a status page that has the report."""
         port = httpx.URL(self.addresses["producer"]).port
         commands.start_producer(self.tree, self.paths, self.options, self.options.rate, port)
         targets = ",".join(
@@ -206,8 +206,8 @@ class _Demo:
                 return {"user_id": user_id, **found}
         return {"user_id": pairs[0][0], "results": []}
 
-    def _night(self) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
-        """Compute the night's answers; return the manifests of demand, with its products by revenue, and retention."""
+    def _nightly(self) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+        """Run the nightly job; return the manifests of demand, with its products by revenue, and retention."""
         self.run("nightly")
         [path] = self.paths.scores.glob("demand-*.json")
         demand = orjson.loads(path.read_bytes())

@@ -1,1 +1,1 @@
-"""All answers of a night, one after another."""
+"""The nightly run: scores, demand, retention and the report, one after another."""

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 @backtests_option
 @source_options
 def command(inputs: "ScoringInputs", backtests: int) -> None:
-    """Write all answers of a night to the output: score, demand, retention, then report.
+    """Run score, demand, retention and report, one after another.
 
-    What is there already is not computed again, so a run that failed can be repeated. An answer that fails does not
-    keep the others from being written; the exit status is 1 then. Scores and demand of --horizons are written too; the
+    What is there already is not computed again, so a run that failed can be repeated. A step that fails does not
+    stop the others; the exit status is 1 then. Scores and demand of --horizons are written too; the
     report and retention are of the model's own horizon. First, scores of dates before --keep-days and
     campaigns of dates before --keep-campaign-days are removed.
     """
-    from reprise.scoring.nightly.run import run_night
+    from reprise.scoring.nightly.run import run_nightly
 
-    for summary in run_night(inputs, backtests):
+    for summary in run_nightly(inputs, backtests):
         click.echo(summary)

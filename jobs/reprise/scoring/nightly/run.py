@@ -1,4 +1,4 @@
-"""One night: the removal of old scores and campaigns, then each answer in order."""
+"""A nightly run: old scores and campaigns are removed, then scores, demand, retention and report are written."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,55 +21,54 @@ from reprise.scoring.run import score
 _FAILURES = (RepriseError, duckdb.Error, OSError)  # The last two: out of memory, no space left
 
 
-def run_night(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
-    """Remove old scores and campaigns, write each answer, and yield the summaries.
+def run_nightly(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
+    """Run each step, and yield the summaries.
 
-    All answers are of the model that is the latest when the night begins.
+    All results are of the model that is the latest when the run begins.
 
     Raises:
-        ScoringError: The settings have a horizon, or some of it failed; the others are done.
+        ScoringError: The settings have a horizon, or steps failed; the others are done.
     """
     settings, digest = inputs.settings, None
     if settings.horizon is not None:
         raise ScoringError(
-            "a night is of the model's own horizon: leave out SCORING_HORIZON, or add further ones by SCORING_HORIZONS"
+            "a nightly run is of the model's own horizon: leave out SCORING_HORIZON, or add further ones by"
+            " SCORING_HORIZONS"
         )
     of_horizon: dict[str, Callable[[ScoringInputs], object]] = {
         "score": score,
         "demand": partial(forecast_demand, backtests=backtests),
     }
-    answers: dict[str, Callable[[], object]] = {
-        **{name: partial(answer, inputs) for name, answer in of_horizon.items()},
+    steps: dict[str, Callable[[], object]] = {
+        **{name: partial(step, inputs) for name, step in of_horizon.items()},
         "retention": lambda: score_users(inputs, backtests),
         "report": lambda: write_report(settings, digest),
         **{
-            f"{name} of {format_duration(horizon)}": partial(_at_horizon, inputs, horizon, answer)
+            f"{name} of {format_duration(horizon)}": partial(_at_horizon, inputs, horizon, step)
             for horizon in settings.horizons
-            for name, answer in of_horizon.items()
+            for name, step in of_horizon.items()
         },
     }
     if settings.keep_days or settings.keep_campaign_days:
-        answers = {"expiry": lambda: _expire(inputs), **answers}
-    with suppress(*_FAILURES):  # Each answer reports that there is no bundle
+        steps = {"expiry": lambda: _expire(inputs), **steps}
+    with suppress(*_FAILURES):  # Each step reports that there is no bundle
         digest = inputs.bundle.digest
         if inputs.bundle.manifest.users is None:
-            del answers["retention"]
+            del steps["retention"]
             yield f"retention is left out: {digest} has no model of users (its model card says why)\n"
     failures = []
-    for name, answer in answers.items():
+    for name, step in steps.items():
         try:
-            yield f"{name}: {answer()}\n"
+            yield f"{name}: {step()}\n"
         except _FAILURES as error:
             failures.append(f"{name} failed: {error}")
     if failures:
         raise ScoringError("\n".join(failures))
 
 
-def _at_horizon(
-    inputs: ScoringInputs, horizon: timedelta, answer: Callable[[ScoringInputs], object]
-) -> object:
+def _at_horizon(inputs: ScoringInputs, horizon: timedelta, step: Callable[[ScoringInputs], object]) -> object:
     with inputs.at_horizon(horizon):
-        return answer(inputs)
+        return step(inputs)
 
 
 def _expire(inputs: ScoringInputs) -> str:

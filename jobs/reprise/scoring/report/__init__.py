@@ -1,1 +1,1 @@
-"""The report of a night: one page of the answers that are there."""
+"""The report: the latest scores, demand, users at risk and audiences on one page."""

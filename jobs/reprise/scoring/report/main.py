@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @settings_command("report", "reprise.scoring.settings:ScoringSettings", options={"--out": "out"})
 def command(settings: "ScoringSettings") -> None:
-    """Show the latest answers of an output on one page, report.html in it.
+    """Show the latest results of an output on one page, report.html in it.
 
     The page has the demand by product, what to reorder first, the errors of earlier forecasts, and the users at risk,
     as far as the output has them, and says what it does not have. It loads nothing.

@@ -1,4 +1,4 @@
-"""The page of a night's answers."""
+"""The report: a page of the latest results."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from reprise.runtime.storage import open_storage
 from reprise.scoring.demand.manifest import BacktestErrors, DemandManifest
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.output import RunManifest
-from reprise.scoring.report.answers import Answers, read_answers
+from reprise.scoring.report.nightly_results import NightlyResults, read_results
 from reprise.scoring.settings import ScoringSettings
 
 JOB = "reprise-report"
@@ -26,32 +26,32 @@ _CAMPAIGNS = 10
 
 
 def write_report(settings: ScoringSettings, model: str | None = None) -> str:
-    """Write the page beside the answers, and return its location.
+    """Write the page beside the results, and return its location.
 
-    ``model`` is as for ``read_answers``, by default that of the settings.
+    ``model`` is as for ``read_results``, by default that of the settings.
 
     Raises:
-        ScoringError: There are no answers, or a manifest cannot be read.
+        ScoringError: There are no results, or a manifest cannot be read.
         StorageError: The output is unavailable.
     """
     with reported_job(JOB, settings):
         storage = open_storage(settings.out)
         chosen = None if settings.model == "latest" else settings.model
-        answers = read_answers(storage, model or chosen)
-        if (basis := answers.latest or answers.scores or answers.retention) is None:
-            raise ScoringError(f"{storage.location('')} has no answers: run reprise nightly first")
-        storage.write(PAGE, render_page(answers, basis).encode())
+        results = read_results(storage, model or chosen)
+        if (basis := results.latest or results.scores or results.retention) is None:
+            raise ScoringError(f"{storage.location('')} has no results: run reprise nightly first")
+        storage.write(PAGE, render_page(results, basis).encode())
         return storage.location(PAGE)
 
 
-def render_page(answers: Answers, basis: DemandManifest | RunManifest) -> str:
+def render_page(results: NightlyResults, basis: DemandManifest | RunManifest) -> str:
     """Return the page; its instant, horizon and model are those of ``basis``."""
     horizon = timedelta(seconds=basis.horizon_seconds)
     largest, reorder = (
-        [] if answers.demand is None else _first(answers.demand, *order)
+        [] if results.demand is None else _first(results.demand, *order)
         for order in ((_PRODUCTS, "units", "product_id"), (_REORDERED, "revenue", "units", "product_id"))
     )
-    tests = [(each.at, each.backtests[-1]) for each in answers.nights if each.backtests]
+    tests = [(each.at, each.backtests[-1]) for each in results.forecasts if each.backtests]
     known = [(at, test) for at, test in tests if test.wape is not None]
     environment = html_environment(
         "reprise.scoring.report",
@@ -60,24 +60,24 @@ def render_page(answers: Answers, basis: DemandManifest | RunManifest) -> str:
     )
     return environment.get_template("report.html.j2").render(
         basis=basis,
-        latest=answers.latest,
+        latest=results.latest,
         until=basis.at + horizon,
         horizon=format_duration(horizon),
-        scores=answers.scores,
-        retention=answers.retention,
-        campaigns=answers.campaigns[:_CAMPAIGNS],
+        scores=results.scores,
+        retention=results.retention,
+        campaigns=results.campaigns[:_CAMPAIGNS],
         reorder=reorder,
         demand_plot=_demand_plot(largest) if largest else None,
         shown=len(largest),
         error_plot=_error_plot(known) if len(known) > 1 else None,
-        nights=len(known),
+        forecasts=len(known),
         missing=[
             (what, command)
             for what, command, found in (
-                ("Demand by product", "reprise demand", answers.latest),
-                ("Scores of all pairs", "reprise score", answers.scores),
-                ("Users at risk", "reprise retention", answers.retention),
-                ("Audiences", "reprise audience", answers.campaigns or None),
+                ("Demand by product", "reprise demand", results.latest),
+                ("Scores of all pairs", "reprise score", results.scores),
+                ("Users at risk", "reprise retention", results.retention),
+                ("Audiences", "reprise audience", results.campaigns or None),
             )
             if found is None
         ],
@@ -105,7 +105,7 @@ def _demand_plot(rows: list[dict[str, Any]]) -> str:
 
 
 def _error_plot(tests: Sequence[tuple[datetime, BacktestErrors]]) -> str:
-    """Return the error of each night's latest backtest, and of the baselines."""
+    """Return the error of each forecast's latest backtest, and of the baselines."""
     with figure(size=(4.0, 2.8)) as (axes, image):
         for name, label, colour in (
             ("seasonal_naive", "seasonal-naive", GREY),

@@ -86,7 +86,7 @@ def score_users(inputs: ScoringInputs, backtests: int) -> RetentionReport:
                 )
             earlier = [at_us - back * horizon_us for back in range(max(backtests, 1), 0, -1)]
             scores = _score(rows, scorers, [*earlier, at_us], at_us - horizon_us)
-            table = _table(scores, rows.habits(at_us, horizon_us), at_us, horizon_us)
+            table = _table(scores, rows.purchase_patterns(at_us, horizon_us), at_us, horizon_us)
         names = inputs.part_names(math.ceil(len(table) / settings.chunk), summary)
         present = out.begin(names)
         with progress("Writing", len(table), "users") as bar:
@@ -140,12 +140,12 @@ def _score(
     return _Scores(past, found[0], found[1])
 
 
-def _table(scores: _Scores, habits: pa.Table, at_us: int, horizon_us: int) -> pa.Table:
+def _table(scores: _Scores, patterns: pa.Table, at_us: int, horizon_us: int) -> pa.Table:
     now, before = scores.at(at_us), scores.at(at_us - horizon_us)
     users, past = now.past["user_id"].combine_chunks(), now.past
     earlier = np.full(len(users), np.nan)
     earlier[pc.index_in(before.past["user_id"], value_set=users).to_numpy()] = before.published
-    own = habits.take(pc.index_in(users, value_set=habits["user_id"].combine_chunks()))
+    own = patterns.take(pc.index_in(users, value_set=patterns["user_id"].combine_chunks()))
     columns = [
         users,
         pa.array(now.published.astype(np.float32)),

@@ -1,4 +1,4 @@
-"""The answers that an output has."""
+"""The results of nightly runs that an output has."""
 
 import re
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from reprise.scoring.retention.output import FOLDER, RetentionManifest
 
 _DEMAND = re.compile(r"demand-\d{4}-\d{2}-\d{2}-[0-9a-f]+\.json")
 _CAMPAIGN = re.compile(rf"campaigns/[^/]+/{MANIFEST}")
-_NIGHTS = 90
+_FORECASTS = 90
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """The latest answers; those that are not there are None."""
+class NightlyResults:
+    """The latest results; those that are not there are None."""
 
-    nights: Sequence[DemandManifest]  # The forecasts of the last dates, the earliest first
+    forecasts: Sequence[DemandManifest]  # Those of the last dates, the earliest first
     demand: pa.Table | None  # Of the last one
     scores: Manifest | None
     retention: RetentionManifest | None
@@ -30,11 +30,11 @@ class Answers:
     @property
     def latest(self) -> DemandManifest | None:
         """The manifest of the last forecast."""
-        return self.nights[-1] if self.nights else None
+        return self.forecasts[-1] if self.forecasts else None
 
 
-def read_answers(storage: Storage, model: str | None = None) -> Answers:
-    """Return the answers of an output; the scores are of the last forecast's model.
+def read_results(storage: Storage, model: str | None = None) -> NightlyResults:
+    """Return the latest results of an output; the scores are of the last forecast's model.
 
     If several models forecast a date, ``model`` is preferred; without a forecast, the scores are of it.
 
@@ -43,17 +43,17 @@ def read_answers(storage: Storage, model: str | None = None) -> Answers:
         StorageError: The output is unavailable.
     """
     paths = storage.files("")
-    last = [path for path in paths if _DEMAND.fullmatch(path)][-_NIGHTS:]
+    last = [path for path in paths if _DEMAND.fullmatch(path)][-_FORECASTS:]
     found = (read_manifest(storage, path, DemandManifest) for path in last)
-    nights = sorted(filter(None, found), key=lambda each: (each.at.date(), each.model == model, each.at))
-    nights = list({each.at.date(): each for each in nights}.values())
-    digest = nights[-1].model if nights else model
+    forecasts = sorted(filter(None, found), key=lambda each: (each.at.date(), each.model == model, each.at))
+    forecasts = list({each.at.date(): each for each in forecasts}.values())
+    digest = forecasts[-1].model if forecasts else model
     directory = f"date=[^/]+/model={'[^/]+' if digest is None else short_digest(digest)}/{MANIFEST}"
     scores, retention = _latest(paths, directory), _latest(paths, f"{FOLDER}/{directory}")
     campaigns = [path for path in paths if _CAMPAIGN.fullmatch(path)]
-    return Answers(
-        nights=nights,
-        demand=read_table(storage, nights[-1].file, SCHEMA) if nights else None,
+    return NightlyResults(
+        forecasts=forecasts,
+        demand=read_table(storage, forecasts[-1].file, SCHEMA) if forecasts else None,
         scores=None if scores is None else read_manifest(storage, scores, Manifest),
         retention=None if retention is None else read_manifest(storage, retention, RetentionManifest),
         campaigns=sorted(
