@@ -132,7 +132,7 @@ def largest_task(log: Path, rows: int) -> float:
 
 
 def slope_us(seconds: Sequence[float], events: Sequence[int]) -> float:
-    """Return the processor time of one event more, between the two largest histories: without start-up."""
+    """Return the processor time of each further event, between the two largest histories: without start-up."""
     return round(1e6 * (seconds[-1] - seconds[-2]) / (events[-1] - events[-2]), 1)
 
 

@@ -367,9 +367,17 @@ def with_section(page: str, written: str) -> str:
 
 
 def merged(kept: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures with those of the benchmarks that were measured again, each with its machine."""
+    """Return the figures with those of the benchmarks that were measured again, each with its machine.
+
+    Histories that were not measured again keep their place in the curves of ``scale``.
+    """
     machines = {**kept.get("machines", {}), **measured.get("machines", {})}
-    return {**kept, **measured, "machines": machines}
+    figures = {**kept, **measured, "machines": machines}
+    if "scale" in kept and "scale" in measured:
+        before, now = kept["scale"]["curves"], measured["scale"]["curves"]
+        curves = {name: {**before[name], **curve} for name, curve in now.items()}
+        figures["scale"] = {**measured["scale"], "curves": curves}
+    return figures
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -33,11 +33,11 @@ _QUARANTINED = "quarantined: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let SIGINT interrupt what tests start, although a shell may ignore it; set what properties have by default."""
+    """Let SIGINT interrupt what tests start, although a shell may ignore it; set how many examples properties have."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # A busy machine makes a property slow, not wrong.
-    settings.register_profile("reprise", settings(deadline=None, max_examples=100 if SOAK else 40))
+    settings.register_profile("reprise", settings(deadline=None, max_examples=200 if SOAK else 40))
     settings.load_profile("reprise")
 
 

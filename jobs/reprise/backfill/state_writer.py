@@ -43,7 +43,7 @@ class BackfillError(RepriseError):
 
 @dataclass(frozen=True)
 class BackfillReport:
-    """What a backfill did: by which executor, and the numbers of events, rows by view, event ids and removed rows."""
+    """Numbers of a backfill: events, rows by view, event ids stored and rows removed; and its executor."""
 
     events: int
     rows: Mapping[str, int]

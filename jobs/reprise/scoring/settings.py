@@ -28,8 +28,8 @@ class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, Jo
     )
     horizons: Durations = Field(
         default=(),
-        description="Further horizons of the model, such as 7d,90d, of which a nightly run writes scores and demand"
-        " too.",
+        description="Further horizons of the model, such as 7d,90d, for which a nightly run also writes scores and"
+        " demand.",
     )
     format: Literal["parquet", "csv"] = Field(default="parquet", description="Format of the scores.")
     chunk: int = Field(

@@ -29,8 +29,8 @@ class ExecutorSettings(ProcessSettings):
     )
     spark_master: str | None = Field(
         None,
-        description="URL of the Spark master, or local[N] for N threads of this machine; with executor spark local[*]"
-        " if absent. The driver's heap is the memory limit.",
+        description="URL of the Spark master, or local[N] for N threads of this machine. The default is local[*]"
+        " if the executor is spark; auto needs one. The driver's heap is the memory limit.",
     )
     spark_files: str | None = Field(
         None,
@@ -39,7 +39,7 @@ class ExecutorSettings(ProcessSettings):
     )
 
     def choose_executor(self, events: int) -> ExecutorName:
-        """Return the executor for a number of events; logs a warning if Spark is only missing."""
+        """Return the executor for a number of events; logs a warning where Spark is called for and not available."""
         if self.executor != "auto":
             return self.executor
         if events <= self.duckdb_max_events:

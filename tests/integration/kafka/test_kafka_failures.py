@@ -61,9 +61,16 @@ class Outage:
 
 
 @pytest.fixture(scope="module")
-def outage(session_kafka_broker: KafkaBroker) -> Outage:
-    broker = session_kafka_broker
-    broker.reset_topics()
+def outage(session_kafka_broker: KafkaBroker) -> Iterator[Outage]:
+    session_kafka_broker.reset_topics()
+    try:
+        yield _outage(session_kafka_broker)
+    finally:
+        if not session_kafka_broker.is_running:
+            session_kafka_broker.start()
+
+
+def _outage(broker: KafkaBroker) -> Outage:
     producer, hasty = (
         open_producer(broker.settings()),
         open_producer(broker.settings(kafka_delivery_seconds=2.0)),

@@ -35,7 +35,7 @@ HOSTILE = """<!doctype html><title>report</title>
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of a night."""
+    """The output of a nightly run."""
     folder, models = tmp_path_factory.mktemp("scores"), publish_model(tmp_path_factory.mktemp("models"))
     words = (*arguments(models, folder, purchases()), "--backtests", "2")
     done = CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(nightly, words)

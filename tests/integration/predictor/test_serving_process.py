@@ -33,6 +33,7 @@ from support.predictor import published
 from support.redis import RedisServer, free_port, running_redis
 from support.served_bundles import DAY_US, bundle_files, numbers_of, small_plan
 from support.serving import Serving, serving
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
@@ -110,11 +111,14 @@ def test_rows_of_the_codec_are_answered_with_their_features_and_every_answer_is_
 def test_process_is_503_until_its_redis_is_there_and_takes_the_password(tmp_path: Path) -> None:
     published(tmp_path / "models", bundle_files())
     with running_redis("--requirepass", "right") as redis:
-        redis.stop()
         variables = environment(redis, tmp_path / "models", REDIS_PASSWORD="hunter2")
         with serving(tmp_path, **variables) as predictor:
-            for start in (lambda: None, redis.start):
-                start()
+            # What Redis refuses is logged once: it has to be the first failure
+            wait_until(
+                "the password is refused", lambda: "WRONGPASS" in predictor.log.read_text(), 20, every=0.05
+            )
+            for change in (lambda: None, redis.stop, redis.start):
+                change()
                 predictor.wait_for("/ready", 503)
                 response = predictor.http.post("/predict", json=ASK)
                 assert response.status_code == 503

@@ -1,4 +1,4 @@
-"""A night as the CronJob runs it: archive, models and output on S3, told by the environment."""
+"""A nightly run as of the CronJob: archive, models and output on S3, told by the environment."""
 
 import json
 
@@ -20,7 +20,7 @@ from support.s3 import s3_bucket
 OLD = "date=2026-01-01/model=0123456789ab/_manifest.json"
 
 
-def test_answers_of_archived_events_are_written_beside_the_archive_and_old_scores_removed(
+def test_results_of_archived_events_are_written_beside_the_archive_and_old_scores_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = purchases().to_pylist()

@@ -23,6 +23,15 @@ def test_a_memory_limit_that_is_no_size_is_refused() -> None:
         SparkExecutor(checked_in_plan(), memory_limit="plenty")
 
 
+@pytest.mark.parametrize("size", ["4GiB", "1.5GB", "16G", "512 MiB"])
+def test_memory_limits_of_duckdb_are_sizes(
+    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ExecutorUnavailableError):
+        SparkExecutor(checked_in_plan(), memory_limit=size)
+
+
 def test_a_folder_for_files_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExecutorUnavailableError, match="missing"):
         SparkExecutor(checked_in_plan(), files=str(tmp_path / "missing"))

@@ -1,4 +1,4 @@
-"""``reprise nightly`` writes all answers, repeats none, and keeps the scores of the last days."""
+"""``reprise nightly`` writes all results, repeats none, and keeps the scores of the last days."""
 
 import json
 from datetime import timedelta
@@ -37,7 +37,7 @@ def run(models: str, folder: Path, *more: str, **environment: str) -> Result:
     return runner.invoke(command, words, catch_exceptions=False)
 
 
-def test_all_answers_are_written_and_none_is_repeated(models: str, tmp_path: Path) -> None:
+def test_all_results_are_written_and_none_is_repeated(models: str, tmp_path: Path) -> None:
     first = run(models, tmp_path)
     assert first.exit_code == 0, first.output
     (scores,) = tmp_path.glob("date=2026-05-01/model=*/_manifest.json")
@@ -65,7 +65,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return found
 
 
-def test_all_answers_share_one_reading_of_the_events_and_complete_ones_need_none(
+def test_all_results_share_one_reading_of_the_events_and_complete_ones_need_none(
     models: str, tmp_path: Path, read: list[Path]
 ) -> None:
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_an_error_of_a_library_ends_neither_the_night_nor_the_removal_of_old_sco
     assert not old.exists()
 
 
-def test_all_answers_are_of_the_latest_model_when_the_night_begins(tmp_path: Path) -> None:
+def test_all_results_are_of_the_latest_model_when_the_run_begins(tmp_path: Path) -> None:
     models = publish_model(tmp_path / "models")
     store = BundleStore(models)
     first = store.latest()
@@ -112,7 +112,7 @@ def test_all_answers_are_of_the_latest_model_when_the_night_begins(tmp_path: Pat
     settings = ScoringSettings(model_store=models, out=str(tmp_path / "out"))
     with ScoringInputs(settings, tmp_path / "events.parquet", None, AT) as inputs:
         for _ in run_nightly(inputs, 0):
-            store.set_latest(other)  # Another model is published while the night runs
+            store.set_latest(other)  # Another model is published meanwhile
     found = [*tmp_path.glob("out/date=*/model=*/_manifest.json"), *tmp_path.glob("out/demand-*.json")]
     assert [json.loads(path.read_bytes())["model"] for path in found] == [first, first]
     assert f"<code>{first[7:19]}</code>" in (tmp_path / "out" / "report.html").read_text()

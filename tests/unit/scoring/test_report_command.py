@@ -11,11 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
+from reprise.runtime.storage import open_storage
 from reprise.scoring.audience.output import CampaignBand, CampaignManifest
 from reprise.scoring.demand.manifest import DemandManifest
 from reprise.scoring.nightly.main import command as nightly
 from reprise.scoring.output import short_digest
 from reprise.scoring.report.main import command as report
+from reprise.scoring.report.nightly_results import read_results
 from reprise.scoring.retention.output import Band, RetentionManifest
 from support.demand_shop import arguments, publish_model, purchases
 from support.status_page import MISSING, chromium_path, opened, running_chromium
@@ -58,16 +60,16 @@ def run(folder: Path) -> Result:
     return CliRunner().invoke(report, ["--out", str(folder)], catch_exceptions=False)
 
 
-def night(models: str, folder: Path, history: pa.Table, *more: str) -> Result:
+def run_nightly(models: str, folder: Path, history: pa.Table, *more: str) -> Result:
     words = (*arguments(models, folder, history), *more)
     return CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(nightly, words)
 
 
 @pytest.fixture(scope="module", params=["parquet", "csv"])
 def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of a night, without retention."""
+    """The output of a nightly run, without retention."""
     folder, models = tmp_path_factory.mktemp("out"), publish_model(tmp_path_factory.mktemp("models"))
-    done = night(models, folder, purchases(), "--backtests", "2", "--format", request.param)
+    done = run_nightly(models, folder, purchases(), "--backtests", "2", "--format", request.param)
     assert done.exit_code == 0, done.output
     return folder
 
@@ -110,25 +112,27 @@ def test_product_ids_of_digits_are_shown_as_they_are_in_a_csv(tmp_path: Path) ->
     history = purchases()
     digits = pc.replace_substring(history["product_id"], "product-", "00")
     history = history.set_column(2, "product_id", digits)
-    assert night(publish_model(tmp_path / "models"), tmp_path, history, "--format", "csv").exit_code == 0
+    assert (
+        run_nightly(publish_model(tmp_path / "models"), tmp_path, history, "--format", "csv").exit_code == 0
+    )
     assert run(tmp_path).exit_code == 0
     table = (tmp_path / "report.html").read_text().partition('id="reorder"')[2].partition("</table>")[0]
     assert set(re.findall(r"<tr><td>(.*?)</td>", table)) == {"000", "001", "002", "003"}
 
 
-def test_errors_are_drawn_over_nights_and_users_at_risk_and_audiences_shown_where_they_are(
+def test_errors_are_drawn_over_dates_and_users_at_risk_and_audiences_shown_where_they_are(
     out: Path, tmp_path: Path
 ) -> None:
     manifest = demand(out)
     for back in range(3):
         at = manifest.at - timedelta(days=back)
-        night = manifest.model_copy(update={"at": at})
-        (tmp_path / f"demand-{at:%Y-%m-%d}-0.json").write_text(night.model_dump_json())
+        forecast = manifest.model_copy(update={"at": at})
+        (tmp_path / f"demand-{at:%Y-%m-%d}-0.json").write_text(forecast.model_dump_json())
     (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
     write_manifests(tmp_path, manifest.model)
     assert run(tmp_path).exit_code == 0
     page = (tmp_path / "report.html").read_text()
-    assert "Of 3 forecasts" in page
+    assert "Errors of 3 forecasts" in page
     assert page.count("<img") == 2
     assert "0.0–0.2 700 31 56" in text(page)
     assert "1,234 users" in page
@@ -136,11 +140,11 @@ def test_errors_are_drawn_over_nights_and_users_at_risk_and_audiences_shown_wher
     assert "spring &lt;b&gt; 01 May 2026 1,090 119 older 01 Apr 2026 0 0" in text(page)
 
 
-def test_nights_without_a_backtest_have_no_plot_of_errors(out: Path, tmp_path: Path) -> None:
+def test_forecasts_without_a_backtest_have_no_plot_of_errors(out: Path, tmp_path: Path) -> None:
     manifest = demand(out)
     for back in range(2):
-        night = manifest.model_copy(update={"at": manifest.at - timedelta(days=back), "backtests": []})
-        (tmp_path / f"demand-{night.at:%Y-%m-%d}-0.json").write_text(night.model_dump_json())
+        forecast = manifest.model_copy(update={"at": manifest.at - timedelta(days=back), "backtests": []})
+        (tmp_path / f"demand-{forecast.at:%Y-%m-%d}-0.json").write_text(forecast.model_dump_json())
     (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
     assert run(tmp_path).exit_code == 0
     assert (tmp_path / "report.html").read_text().count("<img") == 1
@@ -156,7 +160,7 @@ def test_page_without_a_forecast_of_the_demand_says_that_it_is_missing(tmp_path:
     assert "Reorder first" not in page
 
 
-def test_page_is_of_one_model_where_several_answered_on_a_date(out: Path, tmp_path: Path) -> None:
+def test_page_is_of_one_model_where_several_ran_on_a_date(out: Path, tmp_path: Path) -> None:
     manifest = demand(out)
     models = [f"sha256:{digit * 64}" for digit in "0f"]
     (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
@@ -175,7 +179,21 @@ def test_page_is_of_one_model_where_several_answered_on_a_date(out: Path, tmp_pa
         assert f"1,00{users} users" in page
 
 
-def test_an_output_without_answers_is_refused(tmp_path: Path) -> None:
+def test_the_last_dates_count_however_many_models_ran_on_each(out: Path, tmp_path: Path) -> None:
+    manifest = demand(out)
+    (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
+    for back in range(100):
+        at = manifest.at - timedelta(days=back)
+        for model in ("0" * 64, "f" * 64):
+            forecast = manifest.model_copy(update={"at": at, "model": f"sha256:{model}"})
+            (tmp_path / f"demand-{at:%Y-%m-%d}-{model[:12]}.json").write_text(forecast.model_dump_json())
+    results = read_results(open_storage(str(tmp_path)))
+    assert [each.at for each in results.forecasts] == [
+        manifest.at - timedelta(days=back) for back in reversed(range(90))
+    ]
+
+
+def test_an_output_without_results_is_refused(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.exit_code == 1
     assert "run reprise nightly first" in result.output
@@ -187,8 +205,8 @@ def test_page_fits_a_phone_and_loads_nothing(out: Path, tmp_path: Path) -> None:
     manifest = demand(out)
     for each in out.glob("demand-*"):
         (tmp_path / each.name).write_bytes(each.read_bytes())
-    night = manifest.model_copy(update={"at": manifest.at - timedelta(days=1)})
-    (tmp_path / "demand-0.json").write_text(night.model_dump_json())
+    forecast = manifest.model_copy(update={"at": manifest.at - timedelta(days=1)})
+    (tmp_path / "demand-0.json").write_text(forecast.model_dump_json())
     write_manifests(tmp_path, manifest.model)
     assert run(tmp_path).exit_code == 0
     with running_chromium() as browser, opened(browser, phone=True) as page:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from reprise import sql
 from reprise.features.exceptions import ExecutorUnavailableError, FeatureEngineError
@@ -39,8 +40,8 @@ class SparkExecutor(PlanExecutor):
         master: URL of the Spark master, or ``local[N]`` for N threads of this machine.
         memory_limit: Heap of the Java process that is started, which is the driver, such as ``4GiB``.
         temp_directory: Folder of temporary files, and on this machine what Spark spills; the system's by default.
-        bucket_rows: Rows of a user, product or pair in one task; see ``bucketed_past``. By default a quarter of those
-            that each task would have, but 2,500 or more.
+        bucket_rows: Maximum rows of a user, product or pair in one task; see ``bucketed_past``. By default a quarter
+            of an average task's rows, at least 2,500.
         files: Folder, or URL such as ``s3://bucket/spark``, that executors on other machines reach too; events and
             tables pass through a folder in it, which is removed in the end. By default they pass through
             ``temp_directory``, and the events stay where they are.
@@ -154,7 +155,7 @@ class SparkExecutor(PlanExecutor):
         )
 
     def _max_rows(self, table: str) -> int:
-        """Return how many rows of a table one task gets of one user, product or pair."""
+        """Return the maximum rows of one user, product or pair of a table in one task."""
         if self._bucket_rows is not None:
             return self._bucket_rows
         [(count,)] = self._run(f"SELECT count(*) FROM {table}")
@@ -190,9 +191,10 @@ class SparkExecutor(PlanExecutor):
 
 def _start(master: str, memory_limit: str, folder: str) -> tuple[Any, bool]:
     """Return the session of this process, and whether it was started here."""
-    size = re.fullmatch(r"(\d+) ?([KMGT])i?B", memory_limit, re.IGNORECASE)
-    if size is None:
-        raise FeatureEngineError(f"the memory limit {memory_limit!r} is no size such as 4GiB")
+    try:
+        heap = TypeAdapter(ByteSize).validate_python(memory_limit)
+    except ValidationError as error:
+        raise FeatureEngineError(f"the memory limit {memory_limit!r} is no size such as 4GiB") from error
     try:
         from pyspark.errors import PySparkException  # noqa: PLC0415 - only for those who ask for Spark
         from pyspark.sql import SparkSession  # noqa: PLC0415
@@ -207,7 +209,7 @@ def _start(master: str, memory_limit: str, folder: str) -> tuple[Any, bool]:
         raise ExecutorUnavailableError(f"Spark needs Java, which {where}: {_INSTALL}")
     builder = SparkSession.builder.appName("reprise").master(master)
     settings = {
-        "spark.driver.memory": "".join(size.groups()).lower(),
+        "spark.driver.memory": f"{heap // 2**20}m",
         "spark.sql.warehouse.dir": folder,
         "spark.log.level": "ERROR",
         "spark.ui.enabled": "false",

@@ -14,6 +14,7 @@ from reprise.scoring.retention.output import FOLDER, RetentionManifest
 
 _DEMAND = re.compile(r"demand-\d{4}-\d{2}-\d{2}-[0-9a-f]+\.json")
 _CAMPAIGN = re.compile(rf"campaigns/[^/]+/{MANIFEST}")
+_DATED = len("demand-2026-01-01")
 _FORECASTS = 90
 
 
@@ -43,7 +44,8 @@ def read_results(storage: Storage, model: str | None = None) -> NightlyResults:
         StorageError: The output is unavailable.
     """
     paths = storage.files("")
-    last = [path for path in paths if _DEMAND.fullmatch(path)][-_FORECASTS:]
+    dates = sorted({path[:_DATED] for path in paths if _DEMAND.fullmatch(path)})[-_FORECASTS:]
+    last = [path for path in paths if _DEMAND.fullmatch(path) and path[:_DATED] in dates]
     found = (read_manifest(storage, path, DemandManifest) for path in last)
     forecasts = sorted(filter(None, found), key=lambda each: (each.at.date(), each.model == model, each.at))
     forecasts = list({each.at.date(): each for each in forecasts}.values())

@@ -138,10 +138,11 @@ class EmbeddedConsumer:
         if self._database.removed:
             raise TopicGoneError(f"{self._database.folder} was removed while it was open")
         if not self._positions:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
+            with errors_converted(self._database.folder):
+                try:
+                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return
             self._positions = self._committed()
             if self._listener is not None:
                 self._listener.assigned(sorted(self._positions))
