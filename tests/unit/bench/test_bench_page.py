@@ -95,3 +95,14 @@ def test_figures_that_were_not_measured_again_keep_their_machine(page: ModuleTyp
         "predictor": "a processor",
         "stream": "another",
     }
+
+
+def test_histories_that_were_not_measured_again_stay_in_the_curves(page: ModuleType) -> None:
+    def scale(**seconds: float) -> dict[str, object]:
+        return {"scale": {"curves": {"spark": seconds}, "compared": seconds}}
+
+    figures = page.merged(scale(small=1.0, large=9.0), scale(small=2.0))
+    assert figures["scale"] == {
+        "curves": {"spark": {"small": 2.0, "large": 9.0}},
+        "compared": {"small": 2.0},
+    }
