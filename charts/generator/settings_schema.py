@@ -57,7 +57,10 @@ COMPONENTS = {
     "outcomes": Component(OutcomesSettings, {
         "MODEL_STORE", "OUTCOMES_EVENTS", "OUTCOMES_OUT", "OUTCOMES_PUBLISH", "OUTCOMES_WORK_DIR",
     }),
-    "scoring": Component(ScoringSettings, {"MODEL_STORE", "SCORING_HORIZON", "SCORING_OUT"}),
+    "scoring": Component(ScoringSettings, {
+        "MODEL_STORE", "SCORING_HORIZON", "SCORING_OUT",
+        "SCORING_EXECUTOR", "SCORING_DUCKDB_MAX_EVENTS", "SCORING_SPARK_MASTER", "SCORING_SPARK_FILES",
+    }),
     "status": Component(StatusSettings, {
         "STATUS_TARGETS", "STATUS_DOCUMENTATION", "STATUS_PROMETHEUS_URL", "STATUS_PROMETHEUS_NAMESPACE",
         "STATUS_SCORES", "STATUS_REPORT_COMMAND",

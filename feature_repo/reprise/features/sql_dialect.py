@@ -40,6 +40,10 @@ class SqlDialect(ABC):
         """Return ``reprise.events.event_key`` of an expression."""
 
     @abstractmethod
+    def hash(self, columns: str) -> str:
+        """Return a hash of several columns, the engine's own."""
+
+    @abstractmethod
     def microseconds(self, timestamp: str) -> str:
         """Return an instant as BIGINT microseconds."""
 
@@ -92,6 +96,9 @@ class _DuckDb(SqlDialect):
     def event_key(self, text: str = "event_id") -> str:
         return sql.event_key(text)
 
+    def hash(self, columns: str) -> str:
+        return f"hash({columns})"
+
     def microseconds(self, timestamp: str) -> str:
         return f"epoch_us({timestamp})"
 
@@ -135,6 +142,9 @@ class _Spark(SqlDialect):
 
     def event_key(self, text: str = "event_id") -> str:
         return f"conv({sql.event_digits(text)}, 16, 10)::BIGINT"
+
+    def hash(self, columns: str) -> str:
+        return f"xxhash64({columns})"
 
     def microseconds(self, timestamp: str) -> str:
         return f"unix_micros({timestamp})"

@@ -4,7 +4,7 @@ A row is of a user with a purchase strictly before its instant. The inputs are t
 state depends on the user's own events alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,8 @@ import pyarrow as pa
 from reprise import sql
 from reprise.events.event import ERASED_PREFIX
 from reprise.features.accumulators import MICROSECONDS_PER_DAY
-from reprise.features.executors.batch import BatchExecutor, EventsSummary
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.plan_executor import EventsSummary, PlanExecutor
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import Outcome, refunded_purchases
 from reprise.features.plan import Plan
@@ -42,7 +43,8 @@ class UserRows(AbstractContextManager["UserRows"]):
         before_us: Events at this instant and later are left out.
         refund_us: A purchase that is returned within this time is not bought; 0 if all count.
         max_users: Users beyond this number are left out, chosen by a hash of their ids.
-        memory_limit: Memory limit of DuckDB.
+        memory_limit: Memory limit of DuckDB, and of Spark's driver.
+        open_executor: ``BatchExecutor``, or another of ``executor_opener``, which computes the inputs.
 
     Raises:
         NotEnoughEventsError: There are no events.
@@ -57,11 +59,12 @@ class UserRows(AbstractContextManager["UserRows"]):
         refund_us: int = 0,
         max_users: int | None = None,
         memory_limit: str = sql.MEMORY_LIMIT,
+        open_executor: Callable[..., PlanExecutor] = BatchExecutor,
     ) -> None:
-        self._connection = sql.connect(memory_limit=memory_limit, temp_directory=events.parent / "spill")
-        self._executor = BatchExecutor(
+        self._executor = open_executor(
             user_plan(plan), memory_limit=memory_limit, temp_directory=events.parent
         )
+        self._connection = sql.connect(memory_limit=memory_limit, temp_directory=events.parent / "spill")
         try:
             self._load(plan.purchase_type, events, before_us, refund_us, max_users)
         except BaseException:
@@ -69,7 +72,7 @@ class UserRows(AbstractContextManager["UserRows"]):
             raise
 
     def __exit__(self, *_: object) -> None:
-        self._executor.__exit__()
+        self._executor.__exit__(None, None, None)
         self._connection.close()
 
     def _load(

@@ -1,6 +1,6 @@
 """What results are computed from: events, an instant and a model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -9,13 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from reprise import sql
 from reprise.archive import OfflineStore, prepend_history, write_events
 from reprise.bundle import Bundle, BundleStore
 from reprise.bundle.scorer import Scorer, horizon_scorers
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
-from reprise.features.executors.batch import EventsSummary
+from reprise.features.executors.executor_choice import executor_opener
+from reprise.features.executors.plan_executor import EventsSummary, PlanExecutor
 from reprise.features.plan import Plan
 from reprise.runtime.durations import EPOCH, format_duration, microseconds
 from reprise.runtime.progress import progress
@@ -37,7 +40,7 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         offline: URL of the offline store.
         at: The instant: earlier events count, later ones do not.
         import_options: How the files are read.
-        memory_limit: Memory limit of DuckDB.
+        memory_limit: Memory limit of DuckDB, and of Spark's driver.
     """
 
     def __init__(
@@ -157,6 +160,17 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
             return archived
         prepend_history(imported, archived, both, limit)
         return both
+
+    @property
+    def open_executor(self) -> Callable[..., PlanExecutor]:
+        """What opens the executor of the settings for the number of events; see ``executor_opener``."""
+        return executor_opener(
+            self.settings, self.settings.choose_executor(pq.read_metadata(self.history).num_rows)
+        )
+
+    def executor(self) -> PlanExecutor:
+        """Open the plan's executor; raises ``FeatureEngineError`` if it is unavailable."""
+        return self.open_executor(self.plan, memory_limit=self.memory_limit, temp_directory=self.folder)
 
     def part_names(self, count: int, events: EventsSummary) -> list[str]:
         """Return the names of the files of one result.

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from reprise.bundle.scorer import Scorer
-from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.runtime.durations import EPOCH, format_duration, microseconds
+from reprise.runtime.executor_settings import ExecutorName
 from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
 from reprise.scoring.exceptions import ScoringError
@@ -32,6 +33,7 @@ class ScoringReport:
     present: int = 0
     seconds: float = 0.0
     model_knows_until: str = ""  # Time of the last event that the model has learnt from
+    executor: ExecutorName = "duckdb"
 
     def __str__(self) -> str:
         found = self.manifest
@@ -40,10 +42,11 @@ class ScoringReport:
         if self.is_complete:
             return f"nothing to do: {self.location} has the scores of {what}"
         present = f"; {self.present} of {len(found.files)} files were there" if self.present else ""
+        on_spark = " on Spark" if self.executor == "spark" else ""
         lines = [
             f"{self.location}: {what}",
             f"{found.events:,} events before the instant, the last at {found.last_event.isoformat()}",
-            f"scored {self.scored:,} pairs in {self.seconds:.1f} s{present}",
+            f"scored {self.scored:,} pairs in {self.seconds:.1f} s{on_spark}{present}",
         ]
         lines += in_sample_warning(self.model_knows_until, found.at)
         return "\n".join(lines)
@@ -66,18 +69,17 @@ def score(inputs: ScoringInputs) -> ScoringReport:
         if complete and (complete.at, complete.model, complete.format) == wanted:
             metrics.show(complete)
             return ScoringReport(complete, out.location)
-        with BatchExecutor(
-            inputs.plan, memory_limit=inputs.memory_limit, temp_directory=inputs.folder
-        ) as executor:
+        with inputs.executor() as executor:
             executor.load_events(inputs.history, before_us=inputs.at_us)
             manifest, scored, present = _write_scores(executor, inputs, out)
         metrics.show(manifest)
     seconds = time.monotonic() - started
-    return ScoringReport(manifest, out.location, False, scored, present, seconds, bundle.manifest.data.last)
+    known = bundle.manifest.data.last
+    return ScoringReport(manifest, out.location, False, scored, present, seconds, known, executor.name)
 
 
 def _write_scores(
-    executor: BatchExecutor, inputs: ScoringInputs, out: ScoreDirectory[Manifest]
+    executor: PlanExecutor, inputs: ScoringInputs, out: ScoreDirectory[Manifest]
 ) -> tuple[Manifest, int, int]:
     """Write the parts that are missing, and the manifest; return it, the pairs scored and the parts found."""
     with progress("Computing states", 1, "steps") as bar:
@@ -102,14 +104,15 @@ def _write_scores(
     return manifest, bar.finished, len(present)
 
 
-def score_pairs(executor: BatchExecutor, scorer: Scorer, part: int, at: datetime) -> Iterator[pa.RecordBatch]:
+def score_pairs(executor: PlanExecutor, scorer: Scorer, part: int, at: datetime) -> Iterator[pa.RecordBatch]:
     """Yield the scores of a part of the executor's pairs, ``output.SCHEMA``; raises ``ScoringError``."""
     rows = executor.pair_rows(part, microseconds(at - EPOCH))
     for batch, inputs in executor.with_inputs(rows):
         probabilities = checked_scores(scorer, inputs)
         ids = [batch.column(name) for name in ("user_id", "product_id")]
-        bought = [batch.column(name) for name in ("purchases", "mean_amount", "last_purchase")]
-        yield pa.RecordBatch.from_arrays([*ids, pa.array(probabilities), *bought], schema=SCHEMA)
+        bought = [batch.column(name) for name in ("purchases", "mean_amount")]
+        last = batch.column("last_purchase_us").cast(SCHEMA.field("last_purchase").type)
+        yield pa.RecordBatch.from_arrays([*ids, pa.array(probabilities), *bought, last], schema=SCHEMA)
 
 
 def checked_scores(scorer: Scorer, inputs: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:

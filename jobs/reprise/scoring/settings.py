@@ -7,11 +7,12 @@ from pydantic_settings import SettingsConfigDict
 
 from reprise.archive.settings import EventSourceSettings
 from reprise.bundle.settings import ModelStoreSettings, TrustSettings
+from reprise.runtime.executor_settings import ExecutorSettings
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration, Durations
 
 
-class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, JobSettings):
+class ScoringSettings(ExecutorSettings, EventSourceSettings, ModelStoreSettings, TrustSettings, JobSettings):
     """Which model scores, and where the scores go; ``SCORING_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="SCORING_")

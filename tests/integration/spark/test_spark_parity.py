@@ -12,15 +12,20 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import click
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import s3fs
+from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reprise.bundle import BundleStore
 from reprise.events import Event, event_key
-from reprise.features.exceptions import ExecutorUnavailableError
+from reprise.events.event import ERASED_PREFIX
+from reprise.features.exceptions import ExecutorUnavailableError, FeatureEngineError
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.features.executors.spark import SparkExecutor
@@ -32,6 +37,10 @@ from reprise.features.parity.comparison import (
     feature_scales,
 )
 from reprise.features.training_rows import build_training_rows
+from reprise.runtime.durations import EPOCH, microseconds
+from reprise.scoring.demand.main import command as demand
+from reprise.scoring.main import command as score
+from reprise.scoring.retention.main import command as retention
 from reprise.store.online_store import OnlineStore
 from support.discovered import full_plan
 from support.embedded_shop import EmbeddedShop
@@ -51,6 +60,7 @@ from support.parity import answers, batch_states, state_mismatches
 from support.plans import checked_in_plan
 from support.redis import RedisServer
 from support.s3 import s3_bucket
+from support.served_bundles import bundle_files, logistic_graph
 
 pytestmark = pytest.mark.slow
 
@@ -215,6 +225,17 @@ def test_only_the_first_row_of_an_event_id_before_an_instant_is_loaded(
     assert (expected_count, expected.equals(on_spark.cast(expected.schema))) == (2, True)
 
 
+def test_a_failure_of_spark_is_an_error_of_ours(spark: SparkExecutor, tmp_path: Path) -> None:
+    events = event_table([view(NOW)])
+    pq.write_table(events, tmp_path / "events.parquet")
+    content = (tmp_path / "events.parquet").read_bytes()
+    (tmp_path / "events.parquet").write_bytes(
+        content[:4] + bytes(len(content) // 4) + content[4 + len(content) // 4 :]
+    )
+    with pytest.raises(FeatureEngineError, match="Spark failed: "):
+        spark.load_events(tmp_path / "events.parquet")
+
+
 def returned(events: Sequence[Event]) -> list[Event]:
     """Return a history in which every third purchase is returned a day later."""
     purchases = [each for each in events if each.event_type == "purchase"][::3]
@@ -297,3 +318,66 @@ def test_a_backfill_on_spark_leaves_the_rows_of_duckdb_and_the_stream_goes_on(
         assert shop.fold()["folded"] == 100
         assert_store_holds(online, PLAN, history_states(PLAN, events))
     assert not [*tmp_path.glob("reprise-spark-*")]
+
+
+@pytest.fixture(scope="module")
+def scored_shop(tmp_path_factory: pytest.TempPathFactory, duckdb: BatchExecutor) -> tuple[str, ...]:
+    """A history with a product of most events, a repeated id and an erased user, and models of every input."""
+    folder = tmp_path_factory.mktemp("scored")
+    events = random_history(7, 1_500, users=40, products=15, years=0.5)
+    at = EPOCH + timedelta(microseconds=events[1_300].timestamp_us)
+    hot = [
+        replace(each, event_id=f"hot-{number}", product_id="product-0", event_type="view", amount=None)
+        for number, each in enumerate(2 * events)
+    ]
+    again = replace(events[100], user_id="user-2", product_id="product-3", event_type="purchase", amount=1e6)
+    erased = replace(events[101], event_id="erased", user_id=f"{ERASED_PREFIX}1", event_type="purchase")
+    table = event_table([*events, again, erased, *hot])
+    pq.write_table(table, folder / "events.parquet")
+    duckdb.load_events(table, before_us=microseconds(at - EPOCH))
+    [pairs] = duckdb.load_pairs(10_000)
+    batches = duckdb.with_inputs(duckdb.pair_rows(0, microseconds(at - EPOCH)))
+    inputs = np.nan_to_num(np.concatenate([inputs for _, inputs in batches]))
+    assert len(inputs) == pairs > 300
+    weights = np.random.default_rng(0).normal(size=inputs.shape[1]) / np.maximum(inputs.std(axis=0), 1e-9) / 4
+    by_name = dict(zip(PLAN.input_names, weights, strict=True))
+    users = logistic_graph(by_name, 0.0, tuple(each.name for each in PLAN.user.inputs))
+    bias = float(-inputs.mean(axis=0) @ weights)
+    store = BundleStore(str(folder / "models"))
+    store.set_latest(store.publish(bundle_files(PLAN, weights=by_name, bias=bias, users=(users, users))))
+    return ("--events", str(folder / "events.parquet"), "--model-store", store.url, "--at", at.isoformat())
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (score, ("--chunk", "300")),
+        pytest.param(demand, ("--backtests", "1", "--chunk", "150"), marks=pytest.mark.soak),
+        pytest.param(retention, ("--backtests", "1"), marks=pytest.mark.soak),
+    ],
+)
+@pytest.mark.usefixtures("spark")
+def test_results_are_the_same(
+    scored_shop: tuple[str, ...], tmp_path: Path, command: click.Command, options: tuple[str, ...]
+) -> None:
+    def run(name: str, *executor: str) -> Result:
+        words = (*scored_shop, "--out", str(tmp_path / name), *options, *executor)
+        return CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(command, words, catch_exceptions=False)
+
+    auto = ("--duckdb-max-events", "4000", "--spark-master", "local[2]")
+    assert "Spark's files have no folder" in run("spark", *auto, "--spark-files", "missing").output
+    outputs, tables = [], []
+    for name, executor in (("spark", auto), ("duckdb", ())):
+        done = run(name, *executor)
+        assert done.exit_code == 0, done.output
+        outputs.append(done.output)
+        tables.append([pq.read_table(path) for path in sorted((tmp_path / name).rglob("*.parquet"))])
+    assert [" on Spark" in each for each in outputs] == [command is score, False]
+    assert len(tables[0]) == len(tables[1]) == (2 if command is score else 1)
+    for on_spark, expected in zip(*tables, strict=True):
+        assert on_spark.schema == expected.schema
+        for name in expected.column_names:
+            if pa.types.is_floating(expected.schema.field(name).type):
+                np.testing.assert_allclose(on_spark[name], expected[name], rtol=1e-9, atol=1e-6)
+            else:
+                assert on_spark[name].equals(expected[name])

@@ -19,7 +19,7 @@ class SmallWindows(BatchExecutor):
     """Spark's query of final states on DuckDB, with few rows in a window."""
 
     max_rows: int
-    _final_select = SparkExecutor._final_select
+    _hot_lasts = SparkExecutor._hot_lasts
 
     def _max_rows(self, _table: str) -> int:
         return self.max_rows

@@ -3,9 +3,12 @@
 import csv
 import json
 import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -187,6 +190,19 @@ def test_another_run_of_the_date_and_model_replaces_the_scores(
         rows = list(csv.DictReader(opened))
     assert len(rows) == manifest["pairs"]
     assert {field.name for field in SCHEMA} == rows[0].keys()
+
+
+@pytest.mark.parametrize(("maximum", "status"), [(len(EVENTS), 0), (len(EVENTS) - 1, 1)])
+def test_spark_computes_the_states_of_more_events_than_the_maximum(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maximum: int, status: int
+) -> None:
+    installed = ModuleType("pyspark")
+    installed.__spec__ = ModuleSpec("pyspark", None)
+    monkeypatch.setitem(sys.modules, "pyspark", installed)
+    options = ("--spark-master", "spark://spark:7077", "--spark-files", str(tmp_path / "missing"))
+    result = run(shop, tmp_path, *options, "--duckdb-max-events", str(maximum))
+    assert result.exit_code == status
+    assert ("Spark's files have no folder" in result.output) == bool(status)
 
 
 @pytest.mark.parametrize(

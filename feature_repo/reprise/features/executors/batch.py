@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise import sql
-from reprise.events.event import ERASED_PREFIX
 from reprise.features.executors import batch_sql
-from reprise.features.executors.plan_executor import BATCH_ROWS, FINAL_TABLES, PlanExecutor
+from reprise.features.executors.plan_executor import BATCH_ROWS, PlanExecutor
 from reprise.features.plan import EntityPlan, Plan
 from reprise.features.sql_dialect import DUCKDB
 
@@ -27,15 +26,6 @@ class LogPositions:
 
     topic: UUID
     last_offsets: Mapping[int, int]
-
-
-@dataclass(frozen=True)
-class EventsSummary:
-    """Number of loaded events, the instant of the last, and a hash of their content in any order."""
-
-    count: int
-    last_us: int
-    content: int
 
 
 class BatchExecutor(PlanExecutor):
@@ -57,78 +47,6 @@ class BatchExecutor(PlanExecutor):
     def __exit__(self, *_: object) -> None:
         self._connection.close()
         self._spill.cleanup()
-
-    def summary(self) -> EventsSummary:
-        """Return what is loaded."""
-        columns = "event_id, user_id, product_id, event_type, ts, amount"
-        [found] = self._run(f"SELECT count(*), max(ts), bit_xor(hash({columns})) FROM events")
-        return EventsSummary(*found)
-
-    def load_pairs(self, part_rows: int) -> list[int]:
-        """Compute the states of all pairs with a purchase, for ``pair_rows``; return the number of pairs by part.
-
-        A part is all pairs of some users, chosen by a hash of their ids: about ``part_rows`` pairs. Erased users are
-        left out.
-        """
-        self._create(
-            "bought",
-            f"""
-            SELECT user_id, product_id, count(*) AS purchases, avg(amount) AS mean_amount,
-                   make_timestamptz(max(ts)) AS last_purchase
-            FROM events
-            WHERE event_type = {sql.literal(self._plan.purchase_type)}
-                AND NOT starts_with(user_id, {sql.literal(ERASED_PREFIX)})
-            GROUP BY user_id, product_id
-            """,
-        )
-        [(pairs,)] = self._run("SELECT count(*) FROM bought")
-        parts = -(-pairs // part_rows) or 1
-        self._create(
-            "parts",
-            f"SELECT user_id, {sql.event_key('user_id')} % {parts} AS part"
-            " FROM (SELECT DISTINCT user_id FROM bought)",
-        )
-        self._load_final_tables()
-        events, pair_values = FINAL_TABLES
-        sources = {
-            "user": f"(SELECT * FROM {events} SEMI JOIN parts USING (user_id))",
-            "product": events,
-            "pair": f"(SELECT * FROM {events} SEMI JOIN bought USING (user_id, product_id))",
-        }
-        joins = {
-            "user": "JOIN parts USING (user_id) ORDER BY part",
-            "product": "",
-            "pair": "JOIN bought USING (user_id, product_id) JOIN parts USING (user_id) ORDER BY part",
-        }
-        for entity, view in zip(self._plan.entities, self._views, strict=True):
-            needed = {field.name for field in view.fields}
-            states = batch_sql.final_select(
-                self._plan,
-                entity,
-                sources[entity.name],
-                pair_values,
-                self.dialect,
-                f"{entity.name}__",
-                needed,
-            )
-            self._create(
-                f"{entity.name}_states", f"SELECT * EXCLUDE (last_us) FROM ({states}) {joins[entity.name]}"
-            )
-        counts = dict(self._run("SELECT part, count(*) FROM pair_states GROUP BY part"))
-        return [counts.get(part, 0) for part in range(parts)]
-
-    def pair_rows(self, part: int, instant_us: int) -> pa.RecordBatchReader:
-        """Return the idle requests of a part of ``load_pairs``, in order: an instant after all events, and the states.
-
-        With the number of ``purchases``, their ``mean_amount``, and ``last_purchase``.
-        """
-        return self._stream(
-            f"""
-            SELECT *, {instant_us}::BIGINT AS ts, NULL::DOUBLE AS amount, NULL::DOUBLE AS is_purchase
-            FROM pair_states JOIN user_states USING (part, user_id) JOIN product_states USING (product_id)
-            WHERE part = {part} ORDER BY user_id, product_id
-            """
-        )
 
     def load_positions(self, source: Path) -> LogPositions | None:
         """Load the log position of each event from the file of the events, in the order of arrival.

@@ -2,7 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -10,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from reprise import sql
-from reprise.events.event import format_timestamp
+from reprise.events.event import ERASED_PREFIX, format_timestamp
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors import batch_sql
 from reprise.features.feature_functions import FloatArray
@@ -29,6 +31,15 @@ FINAL_TABLES = ("lifted_events", "pair_values")
 
 BATCH_ROWS = 50_000
 """Rows in one Arrow batch of results."""
+
+
+@dataclass(frozen=True)
+class EventsSummary:
+    """Number of loaded events, the instant of the last, and the engine's hash of their content in any order."""
+
+    count: int
+    last_us: int
+    content: int
 
 
 class PlanExecutor(AbstractContextManager["PlanExecutor"]):
@@ -104,6 +115,12 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
             " FROM events ORDER BY ts, event_key"
         ).read_all()
 
+    def summary(self) -> EventsSummary:
+        """Return what is loaded."""
+        content = self.dialect.hash("event_id, user_id, product_id, event_type, ts, amount")
+        [found] = self._run(f"SELECT count(*), max(ts), bit_xor({content}) FROM events")
+        return EventsSummary(*found)
+
     def event_rows(
         self,
         columns: Sequence[str],
@@ -155,8 +172,82 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         self._load_final_tables()
         return self._stream(self._final_select(entity_plan))
 
-    def _final_select(self, entity: EntityPlan) -> str:
-        return batch_sql.final_select(self._plan, entity, *FINAL_TABLES, self.dialect)
+    def load_pairs(self, part_rows: int) -> list[int]:
+        """Compute the states of all pairs with a purchase, for ``pair_rows``; return the number of pairs by part.
+
+        A part is all pairs of some users, chosen by a hash of their ids: about ``part_rows`` pairs. Erased users are
+        left out.
+        """
+        self._create(
+            "bought",
+            f"""
+            SELECT user_id, product_id, count(*) AS purchases, avg(amount) AS mean_amount, max(ts) AS last_purchase_us
+            FROM events
+            WHERE event_type = {sql.literal(self._plan.purchase_type)}
+                AND user_id NOT LIKE {sql.literal(f"{ERASED_PREFIX}%")}
+            GROUP BY user_id, product_id
+            """,
+        )
+        [(pairs,)] = self._run("SELECT count(*) FROM bought")
+        parts = -(-pairs // part_rows) or 1
+        self._create(
+            "parts",
+            f"SELECT user_id, {self.dialect.event_key('user_id')} % {parts} AS part"
+            " FROM (SELECT DISTINCT user_id FROM bought)",
+        )
+        self._load_final_tables()
+        events, of_user = FINAL_TABLES[0], "JOIN parts USING (user_id)"
+        of_pair = "JOIN bought USING (user_id, product_id)"
+        parts_of = {
+            "user": (
+                f"(SELECT * FROM {events} SEMI {of_user})",
+                f"{of_user} ORDER BY part, user_id",
+                ["part"],
+            ),
+            "product": (events, "", []),
+            "pair": (
+                f"(SELECT * FROM {events} SEMI {of_pair})",
+                f"{of_pair} {of_user} ORDER BY part, user_id",
+                ["part", "purchases", "mean_amount", "last_purchase_us"],
+            ),
+        }
+        for entity, view in zip(self._plan.entities, self._views, strict=True):
+            source, joins, further = parts_of[entity.name]
+            prefix, needed = f"{entity.name}__", dict.fromkeys(field.name for field in view.fields).keys()
+            states = self._final_select(entity, source, prefix, needed)
+            columns = ", ".join([*entity.view.join_keys, *(f"{prefix}{name}" for name in needed), *further])
+            self._create(f"{entity.name}_states", f"SELECT {columns} FROM ({states}) {joins}")
+        counts = dict(self._run("SELECT part, count(*) FROM pair_states GROUP BY part"))
+        return [counts.get(part, 0) for part in range(parts)]
+
+    def pair_rows(self, part: int, instant_us: int) -> pa.RecordBatchReader:
+        """Return the idle requests of a part of ``load_pairs``, in order: an instant after all events, and the states.
+
+        With the number of ``purchases``, their ``mean_amount``, and the instant of the last, ``last_purchase_us``.
+        """
+        return self._stream(
+            f"""
+            SELECT *, {instant_us}::BIGINT AS ts, NULL::DOUBLE AS amount, NULL::DOUBLE AS is_purchase
+            FROM pair_states JOIN user_states USING (part, user_id) JOIN product_states USING (product_id)
+            WHERE part = {part} ORDER BY user_id, product_id
+            """
+        )
+
+    def _final_select(
+        self,
+        entity: EntityPlan,
+        source: str = FINAL_TABLES[0],
+        prefix: str = "",
+        needed: AbstractSet[str] | None = None,
+    ) -> str:
+        """Return ``batch_sql.final_select`` of the ``FINAL_TABLES``, or of those events that ``source`` selects."""
+        return batch_sql.final_select(
+            self._plan, entity, source, FINAL_TABLES[1], self.dialect, prefix, needed, self._hot_lasts(entity)
+        )
+
+    def _hot_lasts(self, entity: EntityPlan) -> str | None:  # noqa: ARG002 - DuckDB has no hot entities
+        """Return a table of ``batch_sql.hot_lasts_select``, if the engine needs it."""
+        return None
 
     def _past(
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None

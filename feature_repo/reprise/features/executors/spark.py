@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -29,8 +29,22 @@ _MIN_BUCKET_ROWS = 2_500
 _INSTALL = "install reprise[spark] and Java 17, or take an image that is built with SPARK=1"
 
 
+@contextmanager
+def _errors_of_ours() -> Iterator[None]:
+    from py4j.protocol import Py4JError  # noqa: PLC0415 - only for those who ask for Spark
+    from pyspark.errors import PySparkException  # noqa: PLC0415
+
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        message = " ".join(str(error).split("\n")[:2])  # The first line may only name the call
+        raise FeatureEngineError(f"Spark failed: {message}") from error
+
+
 class SparkExecutor(PlanExecutor):
     """Computes states and model inputs on Spark; a context manager.
+
+    Methods raise ``FeatureEngineError`` where Spark fails.
 
     Starts a Spark application, or uses the one that this process has. Tables pass through Parquet files, so memory does
     not grow with the rows. Options besides these are Spark's own, in ``spark-defaults.conf``.
@@ -144,15 +158,11 @@ class SparkExecutor(PlanExecutor):
             rows = past.with_earlier(rows)
         return self._stream(batch_sql.past_select(rows, pasts, columns, expressions))
 
-    def _final_select(self, entity: EntityPlan) -> str:
-        """Return the query as the base class does, without a window over a hot entity's events."""
-        events, pairs = FINAL_TABLES
-        hot = f"{entity.name}_lasts"
+    def _hot_lasts(self, entity: EntityPlan) -> str | None:
+        events, hot = FINAL_TABLES[0], f"{entity.name}_lasts"
         self._create(hot, batch_sql.hot_lasts_select(self._plan, entity.name, events, self._max_rows(events)))
         [(count,)] = self._run(f"SELECT count(*) FROM {hot}")
-        return batch_sql.final_select(
-            self._plan, entity, events, pairs, self.dialect, hot=hot if count else None
-        )
+        return hot if count else None
 
     def _max_rows(self, table: str) -> int:
         """Return the maximum rows of one user, product or pair of a table in one task."""
@@ -161,15 +171,18 @@ class SparkExecutor(PlanExecutor):
         [(count,)] = self._run(f"SELECT count(*) FROM {table}")
         return max(_MIN_BUCKET_ROWS, int(count) // (4 * int(self._spark.conf.get(_TASKS))))
 
+    @_errors_of_ours()
     def _create(self, table: str, query: str) -> None:
-        created = self._spark.sql(query).persist()
-        created.createOrReplaceTempView(table)
-        self._drop(table)
+        created = self._spark.sql(query)
+        self._drop(table)  # First: the new one may be the same query, whose rows it would take away
+        created.persist().createOrReplaceTempView(table)
         self._tables[table] = created
 
+    @_errors_of_ours()
     def _run(self, statement: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._spark.sql(statement).collect()]
 
+    @_errors_of_ours()
     def _stream(self, query: str) -> pa.RecordBatchReader:
         folder = next(self._names)
         self._spark.sql(query).write.parquet(self._address(folder))

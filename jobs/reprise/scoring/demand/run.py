@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats
 from reprise.events import parse_timestamp
-from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.runtime.durations import EPOCH, format_duration, microseconds
 from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
@@ -126,9 +126,7 @@ def _forecasts(inputs: ScoringInputs, backtests: int) -> tuple[pa.Array, Forecas
     horizon_us, held_out_us = microseconds(horizon), parse_timestamp(bundle.manifest.data.evaluation.start)
     with (
         Purchases(history, inputs.plan.purchase_type, inputs.at_us, inputs.memory_limit) as purchases,
-        BatchExecutor(
-            inputs.plan, memory_limit=inputs.memory_limit, temp_directory=inputs.folder
-        ) as executor,
+        inputs.executor() as executor,
     ):
         earlier = (at - back * horizon for back in range(backtests, 0, -1))
         instants = [each for each in earlier if microseconds(each - EPOCH) - horizon_us >= purchases.start_us]
@@ -147,7 +145,7 @@ def _forecasts(inputs: ScoringInputs, backtests: int) -> tuple[pa.Array, Forecas
 
 
 def _forecast(
-    executor: BatchExecutor, scorer: Scorer, purchases: Purchases, inputs: ScoringInputs, at: datetime
+    executor: PlanExecutor, scorer: Scorer, purchases: Purchases, inputs: ScoringInputs, at: datetime
 ) -> Forecast:
     """Return the forecast from the scores of all pairs at an instant."""
     at_us, size = microseconds(at - EPOCH), len(purchases.products)

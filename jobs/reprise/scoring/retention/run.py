@@ -78,6 +78,7 @@ def score_users(inputs: ScoringInputs, backtests: int) -> RetentionReport:
             before_us=at_us,
             refund_us=manifest.refund_window_seconds * 1_000_000,
             memory_limit=inputs.memory_limit,
+            open_executor=inputs.open_executor,
         ) as rows:
             summary = rows.summary()
             if not rows.users:
