@@ -42,6 +42,7 @@ from reprise.scoring.demand.main import command as demand
 from reprise.scoring.main import command as score
 from reprise.scoring.retention.main import command as retention
 from reprise.store.online_store import OnlineStore
+from support.collection import SOAK
 from support.discovered import full_plan
 from support.embedded_shop import EmbeddedShop
 from support.hard_cases import DAY_US, HARD_CASES, NOW, YEAR_US, every_pair_at, purchase, view
@@ -60,7 +61,7 @@ from support.parity import answers, batch_states, state_mismatches
 from support.plans import checked_in_plan
 from support.redis import RedisServer
 from support.s3 import s3_bucket
-from support.served_bundles import bundle_files, logistic_graph
+from support.served_bundles import bundle_files, logistic_graph, small_plan
 
 pytestmark = pytest.mark.slow
 
@@ -321,9 +322,9 @@ def test_a_backfill_on_spark_leaves_the_rows_of_duckdb_and_the_stream_goes_on(
 
 
 @pytest.fixture(scope="module")
-def scored_shop(tmp_path_factory: pytest.TempPathFactory, duckdb: BatchExecutor) -> tuple[str, ...]:
+def scored_shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """A history with a product of most events, a repeated id and an erased user, and models of every input."""
-    folder = tmp_path_factory.mktemp("scored")
+    folder, plan = tmp_path_factory.mktemp("scored"), PLAN if SOAK else small_plan()
     events = random_history(7, 1_500, users=40, products=15, years=0.5)
     at = EPOCH + timedelta(microseconds=events[1_300].timestamp_us)
     hot = [
@@ -334,17 +335,18 @@ def scored_shop(tmp_path_factory: pytest.TempPathFactory, duckdb: BatchExecutor)
     erased = replace(events[101], event_id="erased", user_id=f"{ERASED_PREFIX}1", event_type="purchase")
     table = event_table([*events, again, erased, *hot])
     pq.write_table(table, folder / "events.parquet")
-    duckdb.load_events(table, before_us=microseconds(at - EPOCH))
-    [pairs] = duckdb.load_pairs(10_000)
-    batches = duckdb.with_inputs(duckdb.pair_rows(0, microseconds(at - EPOCH)))
-    inputs = np.nan_to_num(np.concatenate([inputs for _, inputs in batches]))
+    with BatchExecutor(plan) as executor:
+        executor.load_events(table, before_us=microseconds(at - EPOCH))
+        [pairs] = executor.load_pairs(10_000)
+        batches = executor.with_inputs(executor.pair_rows(0, microseconds(at - EPOCH)))
+        inputs = np.nan_to_num(np.concatenate([inputs for _, inputs in batches]))
     assert len(inputs) == pairs > 300
     weights = np.random.default_rng(0).normal(size=inputs.shape[1]) / np.maximum(inputs.std(axis=0), 1e-9) / 4
-    by_name = dict(zip(PLAN.input_names, weights, strict=True))
-    users = logistic_graph(by_name, 0.0, tuple(each.name for each in PLAN.user.inputs))
+    by_name = dict(zip(plan.input_names, weights, strict=True))
+    users = logistic_graph(by_name, 0.0, tuple(each.name for each in plan.user.inputs))
     bias = float(-inputs.mean(axis=0) @ weights)
     store = BundleStore(str(folder / "models"))
-    store.set_latest(store.publish(bundle_files(PLAN, weights=by_name, bias=bias, users=(users, users))))
+    store.set_latest(store.publish(bundle_files(plan, weights=by_name, bias=bias, users=(users, users))))
     return ("--events", str(folder / "events.parquet"), "--model-store", store.url, "--at", at.isoformat())
 
 
