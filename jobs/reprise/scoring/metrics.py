@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from reprise.scoring.output import Manifest
+from reprise.scoring.output import PairScoresManifest
 
 JOB = "reprise-scoring"
 
@@ -16,7 +16,7 @@ class ScoringMetrics:
             "reprise_scoring_instant_timestamp_seconds", "Instant of the last scores.", registry=registry
         )
 
-    def show(self, manifest: Manifest) -> None:
+    def show(self, manifest: PairScoresManifest) -> None:
         """Set the metrics of a run."""
         self._pairs.set(manifest.pairs)
         self._at.set(manifest.at.timestamp())

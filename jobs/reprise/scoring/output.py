@@ -52,7 +52,7 @@ class RunManifest(BaseModel):
     files: list[str]
 
 
-class Manifest(RunManifest):
+class PairScoresManifest(RunManifest):
     """What a directory of the scores of pairs holds."""
 
     pairs: int

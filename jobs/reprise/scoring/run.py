@@ -19,14 +19,14 @@ from reprise.runtime.progress import progress
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.metrics import JOB, ScoringMetrics
-from reprise.scoring.output import SCHEMA, Manifest, ScoreDirectory, in_sample_warning
+from reprise.scoring.output import SCHEMA, PairScoresManifest, ScoreDirectory, in_sample_warning
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringReport:
     """The scores' manifest and location, and what the run did: pairs scored, files that were there, seconds."""
 
-    manifest: Manifest
+    manifest: PairScoresManifest
     location: str
     is_complete: bool = True  # Before the run
     scored: int = 0
@@ -63,7 +63,7 @@ def score(inputs: ScoringInputs) -> ScoringReport:
         metrics, bundle = ScoringMetrics(job.registry), inputs.bundle
         further = inputs.further_horizon
         url = settings.out if further is None else f"{settings.out.rstrip('/')}/horizon={further}"
-        out = ScoreDirectory(url, inputs.at, bundle.digest, Manifest)
+        out = ScoreDirectory(url, inputs.at, bundle.digest, PairScoresManifest)
         complete = out.manifest()
         wanted = (inputs.at, bundle.digest, settings.format)
         if complete and (complete.at, complete.model, complete.format) == wanted:
@@ -79,8 +79,8 @@ def score(inputs: ScoringInputs) -> ScoringReport:
 
 
 def _write_scores(
-    executor: PlanExecutor, inputs: ScoringInputs, out: ScoreDirectory[Manifest]
-) -> tuple[Manifest, int, int]:
+    executor: PlanExecutor, inputs: ScoringInputs, out: ScoreDirectory[PairScoresManifest]
+) -> tuple[PairScoresManifest, int, int]:
     """Write the parts that are missing, and the manifest; return it, the pairs scored and the parts found."""
     with progress("Computing states", 1, "steps") as bar:
         pairs = executor.load_pairs(inputs.settings.chunk)
@@ -99,7 +99,9 @@ def _write_scores(
         for name, number in missing.items():
             rows = score_pairs(executor, scorer, number, inputs.at)
             out.write(name, rows, inputs.folder, bar.advance)
-    manifest = Manifest(**inputs.describe(events, list(parts), inputs.horizon_seconds), pairs=sum(pairs))
+    manifest = PairScoresManifest(
+        **inputs.describe(events, list(parts), inputs.horizon_seconds), pairs=sum(pairs)
+    )
     out.finish(manifest)
     return manifest, bar.finished, len(present)
 

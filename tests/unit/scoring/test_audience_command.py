@@ -20,7 +20,7 @@ from reprise.evaluation.proportion_difference import Group, share_difference
 from reprise.routing import bucket_of
 from reprise.scoring.audience.main import command
 from reprise.scoring.output import SCHEMA as PAIRS
-from reprise.scoring.output import Manifest, ScoreDirectory
+from reprise.scoring.output import PairScoresManifest, ScoreDirectory
 from reprise.scoring.retention.output import SCHEMA, RetentionManifest
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
@@ -314,10 +314,10 @@ def write_pair_scores(out: Path) -> None:
         [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), PAIRS, strict=True)],
         schema=PAIRS,
     )
-    directory = ScoreDirectory(str(out), AT, MODEL, Manifest)
+    directory = ScoreDirectory(str(out), AT, MODEL, PairScoresManifest)
     directory.write("part-0.csv", table.to_batches(), out, lambda _: None)
     directory.finish(
-        Manifest(
+        PairScoresManifest(
             at=AT, model=MODEL, format="csv", horizon_seconds=2_592_000, chunk=2_000, events=9, last_event=AT,
             files=["part-0.csv"], pairs=len(table), purchase_type="order",
         )

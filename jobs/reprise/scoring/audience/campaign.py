@@ -29,7 +29,7 @@ from reprise.scoring.audience.output import (
     write_campaign,
 )
 from reprise.scoring.exceptions import ScoringError
-from reprise.scoring.output import MANIFEST, Manifest, RunManifest, read_manifest, read_table
+from reprise.scoring.output import MANIFEST, PairScoresManifest, RunManifest, read_manifest, read_table
 from reprise.scoring.output import SCHEMA as PAIRS
 from reprise.scoring.retention.output import AT_RISK, FOLDER, SCHEMA, RetentionManifest
 from reprise.scoring.settings import ScoringSettings
@@ -85,7 +85,7 @@ def choose_audience(
             storage, folder, scores, SCHEMA, _at_risk if at_risk else _all, suppress
         )
     else:
-        folder, scores = _find_scores(storage, at, model, "", Manifest)
+        folder, scores = _find_scores(storage, at, model, "", PairScoresManifest)
         rows, suppressed = _read_users(storage, folder, scores, PAIRS, partial(_buyers, product), suppress)
         days = [(scores.at - last) / timedelta(days=1) for last in rows["last_purchase"].to_pylist()]
         rows = rows.rename_columns({"mean_amount": "value"}).append_column("days_since_last", pa.array(days))

@@ -9,7 +9,7 @@ import pyarrow as pa
 from reprise.runtime.storage import Storage
 from reprise.scoring.audience.output import CampaignManifest
 from reprise.scoring.demand.manifest import SCHEMA, DemandManifest
-from reprise.scoring.output import MANIFEST, Manifest, read_manifest, read_table, short_digest
+from reprise.scoring.output import MANIFEST, PairScoresManifest, read_manifest, read_table, short_digest
 from reprise.scoring.retention.output import FOLDER, RetentionManifest
 
 _DEMAND = re.compile(r"demand-\d{4}-\d{2}-\d{2}-[0-9a-f]+\.json")
@@ -24,7 +24,7 @@ class NightlyResults:
 
     forecasts: Sequence[DemandManifest]  # Those of the last dates, the earliest first
     demand: pa.Table | None  # Of the last one
-    scores: Manifest | None
+    scores: PairScoresManifest | None
     retention: RetentionManifest | None
     campaigns: Sequence[CampaignManifest]  # The latest first
 
@@ -56,7 +56,7 @@ def read_results(storage: Storage, model: str | None = None) -> NightlyResults:
     return NightlyResults(
         forecasts=forecasts,
         demand=read_table(storage, forecasts[-1].file, SCHEMA) if forecasts else None,
-        scores=None if scores is None else read_manifest(storage, scores, Manifest),
+        scores=None if scores is None else read_manifest(storage, scores, PairScoresManifest),
         retention=None if retention is None else read_manifest(storage, retention, RetentionManifest),
         campaigns=sorted(
             filter(None, (read_manifest(storage, path, CampaignManifest) for path in campaigns)),
