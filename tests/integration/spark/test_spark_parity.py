@@ -226,7 +226,7 @@ def test_only_the_first_row_of_an_event_id_before_an_instant_is_loaded(
     assert (expected_count, expected.equals(on_spark.cast(expected.schema))) == (2, True)
 
 
-def test_a_failure_of_spark_is_an_error_of_ours(spark: SparkExecutor, tmp_path: Path) -> None:
+def test_a_failure_of_spark_is_a_feature_engine_error(spark: SparkExecutor, tmp_path: Path) -> None:
     events = event_table([view(NOW)])
     pq.write_table(events, tmp_path / "events.parquet")
     content = (tmp_path / "events.parquet").read_bytes()

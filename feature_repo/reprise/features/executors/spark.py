@@ -30,7 +30,7 @@ _INSTALL = "install reprise[spark] and Java 17, or take an image that is built w
 
 
 @contextmanager
-def _errors_of_ours() -> Iterator[None]:
+def _errors_converted() -> Iterator[None]:
     from py4j.protocol import Py4JError  # noqa: PLC0415 - only for those who ask for Spark
     from pyspark.errors import PySparkException  # noqa: PLC0415
 
@@ -171,18 +171,18 @@ class SparkExecutor(PlanExecutor):
         [(count,)] = self._run(f"SELECT count(*) FROM {table}")
         return max(_MIN_BUCKET_ROWS, int(count) // (4 * int(self._spark.conf.get(_TASKS))))
 
-    @_errors_of_ours()
+    @_errors_converted()
     def _create(self, table: str, query: str) -> None:
         created = self._spark.sql(query)
         self._drop(table)  # First: the new one may be the same query, whose rows it would take away
         created.persist().createOrReplaceTempView(table)
         self._tables[table] = created
 
-    @_errors_of_ours()
+    @_errors_converted()
     def _run(self, statement: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._spark.sql(statement).collect()]
 
-    @_errors_of_ours()
+    @_errors_converted()
     def _stream(self, query: str) -> pa.RecordBatchReader:
         folder = next(self._names)
         self._spark.sql(query).write.parquet(self._address(folder))
