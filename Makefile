@@ -46,7 +46,7 @@ integration: test-tools ## Only the integration tests
 	@$(PY) -m pytest tests/integration $(PYTEST)
 
 soak: test-tools ## Run the tests with full doses: kills, faults, parity, fuzzing, memory (takes long)
-	@REPRISE_SOAK=1 REPRISE_PARITY_EXAMPLES=1000 $(PY) -m pytest tests/unit tests/integration $(PYTEST)
+	@REPRISE_SOAK=1 REPRISE_PARITY_EXAMPLES=1000 $(PY) -m pytest tests/unit tests/integration tests/charts $(PYTEST)
 
 bench: setup ## Measure speed against baselines and write the README's section on speed (BENCH=predictor for one part)
 	@.ci/tools tests bench

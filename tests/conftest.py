@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from support.collection import (  # noqa: F401  (hooks of pytest)
+    pytest_collection_finish,
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_terminal_summary,
+    pytest_unconfigure,
     pytest_xdist_make_scheduler,
 )
 from support.redis import RedisServer, running_redis

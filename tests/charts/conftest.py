@@ -48,4 +48,4 @@ def _helm() -> None:
 @pytest.fixture(params=list(CASES))
 def release(request: pytest.FixtureRequest) -> Release:
     """What the chart makes of each case."""
-    return render(*CASES[request.param])
+    return render(*CASES[request.param], with_schema=True)

@@ -26,7 +26,7 @@ def test_schema_page_and_topics_are_up_to_date() -> None:
 def refusals(*values: str) -> set[tuple[str, str]]:
     """Return the path of each value that the schema refuses, and the reason; one rendering reports them all."""
     with pytest.raises(RenderingError, match="don't meet the specifications") as refused:
-        render(*DEV, *(f"--set={value}" for value in values))
+        render(*DEV, *(f"--set={value}" for value in values), with_schema=True)
     found = re.findall(r"at '/?([^']*)': (.*)", str(refused.value))
     return {(place.replace("/", "."), reason) for place, reason in found}
 
@@ -140,7 +140,7 @@ def test_an_impossible_combination_is_refused_with_what_to_do(given: str, senten
 
 
 def test_defaults_render_and_a_cluster_asks_for_the_decisions_that_they_cannot_take() -> None:
-    assert render().find("Deployment", "reprise-predictor")
+    assert render(with_schema=True).find("Deployment", "reprise-predictor")
     helm("lint", "--strict", str(CHART))
     apis = ("apiregistration.k8s.io/v1", "kafka.strimzi.io/v1")
     on_cluster = (*(f"--api-versions={each}" for each in apis), "--set=redis.generatePasswords=true")
@@ -279,11 +279,11 @@ def test_it_can_be_a_subchart_of_a_chart_with_globals_of_its_own(tmp_path: Path)
     )
     shutil.copytree(CHART, tmp_path / "charts/reprise")
     given = "--set=global.shop.name=x,global.image.tag=v9,reprise.enabled=true"
-    pods = {each.name: pod for each, pod in render(given, chart=tmp_path).pods()}
+    pods = {each.name: pod for each, pod in render(given, chart=tmp_path, with_schema=True).pods()}
     assert pods["reprise-predictor"].spec.containers[0].image == "reprise-predictor:v9"
     assert render("--set=reprise.enabled=false", chart=tmp_path).manifests == ()
     with pytest.raises(RenderingError, match="tga"):
-        render("--set=reprise.global.image.tga=v9", chart=tmp_path)
+        render("--set=reprise.global.image.tga=v9", chart=tmp_path, with_schema=True)
 
 
 @pytest.mark.parametrize(

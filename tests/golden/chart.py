@@ -32,7 +32,7 @@ def chart_manifests() -> str:
     """Return each distinct manifest with the numbers of the cases that render it."""
     rendered: dict[str, list[str]] = {}
     for number, arguments in enumerate(CASES.values(), 1):
-        for manifest in render(*arguments).manifests:
+        for manifest in render(*arguments, with_schema=True).manifests:
             name = f"{manifest.metadata.namespace or ''}/{manifest.name}"
             line = f"{manifest.kind} {name} {digest(_normalised(manifest.raw))}"
             rendered.setdefault(line, []).append(str(number))

@@ -11,6 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from support.collection import SOAK
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/reprise"
 NAMESPACE = "reprise"
@@ -170,11 +172,16 @@ def helm(*arguments: str) -> str:
 
 
 @functools.cache
-def render(*arguments: str, chart: Path = CHART) -> Release:
-    """Return what the chart makes of these arguments; ``-f dev`` is values-dev.yaml."""
+def render(*arguments: str, chart: Path = CHART, with_schema: bool = SOAK) -> Release:
+    """Return what the chart makes of these arguments; ``-f dev`` is values-dev.yaml.
+
+    Compiling the schema of the values takes half of Helm's time.
+    """
     given = [
         str(CHART / f"values-{text}.yaml") if text in {"dev", "production"} else text for text in arguments
     ]
+    if not with_schema:
+        given.append("--skip-schema-validation")
     text = helm("template", "reprise", str(chart), f"--namespace={NAMESPACE}", *given)
     documents = yaml.load_all(text, Loader=yaml.CSafeLoader)
     return Release(tuple(Manifest(document) for document in documents if document))

@@ -1,5 +1,6 @@
 """Hooks of pytest for ``tests/conftest.py``: which tests run, in which worker and order, and which are quarantined."""
 
+import gc
 import os
 import re
 import signal
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+from support.logs import reset_logs
 
 SOAK = os.environ.get("REPRISE_SOAK") == "1"
 """Whether doses are full, and tests marked ``soak`` run."""
@@ -36,6 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let SIGINT interrupt what tests start, although a shell may ignore it; set how many examples properties have."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    reset_logs()
+    # Modules of tests and what they import stay: looking for garbage among them takes a third of the time
+    gc.disable()
     # A busy machine makes a property slow, not wrong.
     settings.register_profile("reprise", settings(deadline=None, max_examples=200 if SOAK else 40))
     settings.load_profile("reprise")
@@ -54,6 +60,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted((item for item in items if item not in left_out), key=rank)
     for item in items:
         _quarantine(item)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, without the modules that are loaded."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let extension modules be freed at exit, or some report leaks."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -58,10 +58,13 @@ def _configure(threshold: int, as_json: bool) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    # Local variables have payloads and ids
+    as_fields = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    as_text = structlog.dev.plain_traceback
     renderers: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(as_fields), structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=as_text)]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

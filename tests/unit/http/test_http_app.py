@@ -7,7 +7,6 @@ from typing import Annotated
 
 import httpx
 import pytest
-import structlog
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Counter
@@ -17,6 +16,7 @@ from structlog.testing import capture_logs
 from reprise.http.app import create_http_app
 from reprise.http.metrics import process_registry
 from reprise.http.problems import ProblemError, ProblemType
+from support.logs import reset_logs
 
 TEAPOT = ProblemType("teapot", 418, "This is a teapot")
 
@@ -73,7 +73,7 @@ def reasons() -> list[str]:
 
 @pytest.fixture(scope="module")
 def client(reasons: list[str]) -> Iterator[TestClient]:
-    structlog.reset_defaults()
+    reset_logs()
     with TestClient(build(reasons)) as client:
         yield client
 

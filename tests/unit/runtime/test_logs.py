@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from reprise.runtime.logs import configure_logging, get_logger
+from support.logs import reset_logs
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _restore_logging() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    reset_logs()
 
 
 def test_event_is_one_json_line_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +45,18 @@ def test_exception_is_a_field_of_the_json_line(capsys: pytest.CaptureFixture[str
         get_logger("reprise.test").exception("it_failed")
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["exception"][0]["exc_type"] == "ValueError"
+
+
+@pytest.mark.parametrize("json", [True, False])
+def test_tracebacks_have_no_values_of_variables(json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", json=json)
+    user = "-".join(["user", "17"])
+    try:
+        int(user[:4])
+    except ValueError:
+        get_logger("reprise.test").exception("it_failed")
+    assert "invalid literal" in (written := capsys.readouterr().err)
+    assert user not in written
 
 
 def test_events_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
