@@ -57,14 +57,14 @@ def test_worse_model_leaves_the_latest_and_a_candidate_leaves_it_to_the_rollout(
 ) -> None:
     """The candidate's baseline was grown on the very rows that the candidate is evaluated on."""
     plan, orders, models = tmp_path / "plan.json", tmp_path / "orders.parquet", tmp_path / "models"
-    plan.write_bytes(with_other_names(checked_in_plan()).dumps())
+    plan.write_bytes(with_other_names(small_plan()).dumps())
     renamed = f"SELECT * REPLACE (replace(event_type, 'purchase', 'order') AS event_type) FROM '{events}'"
     with sql.connect() as connection:
         sql.copy_to_parquet(connection, renamed, orders)
     given = {"plan": plan, "refund_window": "1d"}
     store = BundleStore(str(models))
     seconds = {"horizon_seconds": round(HORIZON.total_seconds()), "refund_window_seconds": 86_400}
-    before = store.publish(bundle_files(with_other_names(small_plan()), bias=-1.0, **seconds))
+    before = store.publish(bundle_files(with_other_names(checked_in_plan()), bias=-1.0, **seconds))
     store.set_latest(before)
     compared = []
 

@@ -15,11 +15,10 @@ from reprise.bundle import Bundle, BundleNotFoundError, BundleStore
 from reprise.datagen.main import command as datagen
 from reprise.features.plan import Plan
 from reprise.trainer.main import REFUSED, command
+from support.plans import PLAN_FILE
+from support.served_bundles import small_plan
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[3]
-PLAN = ROOT / "feature_repo" / "plan" / "plan.json"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,9 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(events: Path, out: Path, *options: str) -> Result:
-    arguments = ["--events", str(events), "--out", str(out), "--plan", str(PLAN), *options]
+    plan = events.with_name("plan.json")
+    plan.write_bytes(small_plan().dumps())
+    arguments = ["--events", str(events), "--out", str(out), "--plan", str(plan), *options]
     return CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
@@ -261,7 +262,7 @@ def test_wrong_files_are_named(history: Path, tmp_path: Path, options: list[str]
 
 
 def test_unknown_store_is_refused_before_any_work(history: Path) -> None:
-    arguments = ["--events", str(history / "events.parquet"), "--out", "gopher://x", "--plan", str(PLAN)]
+    arguments = ["--events", str(history / "events.parquet"), "--out", "gopher://x", "--plan", str(PLAN_FILE)]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 1
     assert "gopher" in result.output
