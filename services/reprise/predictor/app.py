@@ -28,8 +28,12 @@ Every error is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem doc
 """
 
 
-def create_app(context: PredictorContext) -> FastAPI:
-    """Return the application; its lifespan connects, loads the models and runs the background tasks."""
+def create_app(context: PredictorContext, *, freeze_objects: bool = False) -> FastAPI:
+    """Return the application; its lifespan connects, loads the models and runs the background tasks.
+
+    ``freeze_objects`` makes the objects of the process that exist then permanent. Scanning them for garbage would pause
+    requests for tens of milliseconds.
+    """
     settings = context.settings
     failed_tasks: list[str] = []
 
@@ -61,16 +65,15 @@ def create_app(context: PredictorContext) -> FastAPI:
             if not settings.model_reload_seconds and context.router.baseline is None:
                 refusal = context.configured_model.refusal
                 raise NoModelError(refusal.reason if refusal else "unknown")
-            # Objects that exist now are permanent. Scanning them would pause requests for tens of milliseconds.
-            gc.collect()
-            gc.freeze()
+            if freeze_objects:
+                gc.collect()
+                gc.freeze()
             try:
                 yield
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                gc.unfreeze()
 
     app = create_http_app(
         title="Reprise predictor",

@@ -31,7 +31,7 @@ def command(settings: "PredictorSettings") -> None:
     from reprise.predictor.app import create_app
     from reprise.predictor.context import build_context
 
-    app = create_app(build_context(settings))
+    app = create_app(build_context(settings), freeze_objects=True)
     run_service(
         app,
         settings,
