@@ -25,6 +25,8 @@ _GROUPS = {
     "tests/integration/archiver/test_archiver_on_kafka.py": "kafka broker",
     "tests/integration/features/": "discovered features",
     "tests/integration/feast/": "feast repository",
+    "tests/integration/store/test_feast_layout.py": "feast repository",
+    "tests/unit/doctor/test_feast_registry.py": "feast repository",
     "tests/integration/store/": "redis cluster",
     "tests/integration/doctor/test_doctor_store.py": "redis cluster",
     "tests/integration/backfill/test_backfill_from_the_archive.py": "redis cluster",

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from reprise.features.feast.state_files import StateRowsReport, write_state_rows
 from reprise.features.plan import Plan
@@ -75,6 +76,14 @@ class FeastRepository:
         )
         assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]
         return CommandsRun(**json.loads(done.stdout.splitlines()[-1]))
+
+    def apply(self) -> None:
+        """Run ``feast apply`` in this process."""
+        from feast.repo_operations import apply_total
+
+        with self.store() as store, chdir(self.path), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "path", [str(self.path), *sys.path])
+            apply_total(store.config, self.path, skip_source_validation=False)
 
     def write_states(self, events: pa.Table) -> StateRowsReport:
         """Write the files that Feast's sources read."""

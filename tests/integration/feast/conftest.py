@@ -23,7 +23,8 @@ def first_commands(feast_repository: FeastRepository) -> CommandsRun:
 
 
 @pytest.fixture(scope="session")
-def applied(feast_repository: FeastRepository, first_commands: CommandsRun) -> FeastRepository:
+def applied(feast_repository: FeastRepository) -> FeastRepository:
+    feast_repository.apply()
     return feast_repository
 
 

@@ -51,6 +51,7 @@ def starting_ui(applied: FeastRepository, tmp_path_factory: pytest.TempPathFacto
         process.kill()
 
 
+@pytest.mark.soak
 def test_apply_needs_nothing_of_discovery(first_commands: CommandsRun) -> None:
     assert "reprise" in first_commands.modules
     assert not {"featuretools", "definitions", "woodwork", "sklearn"} & set(first_commands.modules)
@@ -70,6 +71,7 @@ def test_apply_registers_exactly_what_the_plan_says(applied: FeastRepository, fe
     assert tuple(field.name for field in on_demand.features) == plan.input_names
 
 
+@pytest.mark.soak
 def test_the_lists_name_the_views_and_a_service_of_the_plan(
     applied: FeastRepository, first_commands: CommandsRun
 ) -> None:
