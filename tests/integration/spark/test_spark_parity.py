@@ -82,9 +82,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Iterator[Spa
     fetched = subprocess.run([HADOOP_AWS], capture_output=True, text=True, check=False)
     if fetched.returncode:
         pytest.skip(f"{fetched.stderr} (make test-tools)")
-    # Few rows: one task for each step, and a compiler that starts fast
+    # Few rows: one task for each step, no new plan after each, and a compiler that starts fast
     (settings_folder / "spark-defaults.conf").write_text(
         "spark.sql.shuffle.partitions 1\n"
+        f"spark.sql.adaptive.enabled {str(SOAK).lower()}\n"
         "spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\n"
         f"spark.driver.extraClassPath {fetched.stdout.strip()}/*\n"
         f"spark.hadoop.fs.s3a.endpoint {os.environ['AWS_ENDPOINT_URL']}\n"
