@@ -42,12 +42,12 @@ class EmbeddedShop:
         producer.close(10)
 
     def archive(self) -> None:
-        archive_until_idle(ArchiverSettings(log_dir=self.log.log_dir, offline_store=self.offline), 0.2)
+        archive_until_idle(ArchiverSettings(log_dir=self.log.log_dir, offline_store=self.offline), 0.01)
 
     def fold(self) -> dict[str, int]:
         address = {"redis_host": self.redis.host, "redis_port": self.redis.port}
         settings = MaterializerSettings(log_dir=self.log.log_dir, plan=PLAN_FILE, batch_records=50, **address)
-        return fold_until_idle(settings, 0.4)
+        return fold_until_idle(settings, 0.01)
 
     def seek_to_the_beginning(self) -> None:
         """What `kafka-consumer-groups --reset-offsets --to-earliest` does."""

@@ -168,7 +168,10 @@ def test_predictions_letters_and_log_lose_the_user(shop: EmbeddedShop) -> None:
     shown = run(shop, "--dry-run", USER).output
     assert f"would erase 2 of {EVENTS.name}, 1 of {PREDICTIONS.name}" in shown
     assert USER in archived_text(shop)
-    forget(shop)
+    assert run(shop, USER, timeout="0s").exit_code == 1
+    shop.fold()
+    shop.archive()
+    assert run(shop).exit_code == 0
     assert all(USER.encode() not in path.read_bytes() for path in shop.folder.rglob("*") if path.is_file())
     text = archived_text(shop)
     assert USER not in text
