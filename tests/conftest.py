@@ -7,6 +7,7 @@ import pytest
 from support.collection import (  # noqa: F401  (hooks of pytest)
     pytest_collection_finish,
     pytest_collection_modifyitems,
+    pytest_collectstart,
     pytest_configure,
     pytest_terminal_summary,
     pytest_unconfigure,

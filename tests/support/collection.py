@@ -42,8 +42,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     reset_logs()
-    # Modules of tests and what they import stay: looking for garbage among them takes a third of the time
-    gc.disable()
     # A busy machine makes a property slow, not wrong.
     settings.register_profile("reprise", settings(deadline=None, max_examples=200 if SOAK else 40))
     settings.load_profile("reprise")
@@ -62,6 +60,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted((item for item in items if item not in left_out), key=rank)
     for item in items:
         _quarantine(item)
+
+
+def pytest_collectstart() -> None:
+    """Look for no garbage among modules of tests and what they import, which stay: that takes a third of the time."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
