@@ -238,6 +238,12 @@ def test_a_failure_of_spark_is_a_feature_engine_error(spark: SparkExecutor, tmp_
         spark.load_events(tmp_path / "events.parquet")
 
 
+def test_a_table_that_is_made_again_by_the_same_query_stays_in_memory(spark: SparkExecutor) -> None:
+    for _ in range(2):
+        spark._create("numbers", "SELECT id FROM range(10)")
+    assert spark._tables["numbers"].storageLevel.useMemory
+
+
 def returned(events: Sequence[Event]) -> list[Event]:
     """Return a history in which every third purchase is returned a day later."""
     purchases = [each for each in events if each.event_type == "purchase"][::3]
