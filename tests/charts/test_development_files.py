@@ -48,6 +48,7 @@ def with_profile(name: str) -> Release:
     return render(
         *arguments,
         *(f"--set-json={key}={json.dumps(value)}" for key, value in release.get("setValues", {}).items()),
+        with_schema=True,
     )
 
 
@@ -141,9 +142,8 @@ class Tilt:
     ) -> list[dict[str, Any]]:
         assert (ROOT / chart, name, namespace) == (CHART, "reprise", "reprise")
         arguments = [word for file in values for word in ("-f", str(ROOT / file))]
-        return [
-            each.raw for each in render(*arguments, *(f"--set={value}" for value in given["set"])).manifests
-        ]
+        release = render(*arguments, *(f"--set={value}" for value in given["set"]), with_schema=True)
+        return [each.raw for each in release.manifests]
 
 
 @pytest.fixture(scope="module")

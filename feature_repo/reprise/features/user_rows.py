@@ -5,7 +5,7 @@ state depends on the user's own events alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,19 +61,19 @@ class UserRows(AbstractContextManager["UserRows"]):
         memory_limit: str = sql.MEMORY_LIMIT,
         open_executor: Callable[..., PlanExecutor] = BatchExecutor,
     ) -> None:
-        self._executor = open_executor(
-            user_plan(plan), memory_limit=memory_limit, temp_directory=events.parent
-        )
-        self._connection = sql.connect(memory_limit=memory_limit, temp_directory=events.parent / "spill")
-        try:
+        spill = events.parent / "spill"
+        with ExitStack() as resources:
+            self._connection = resources.enter_context(
+                closing(sql.connect(memory_limit=memory_limit, temp_directory=spill))
+            )
+            self._executor = resources.enter_context(
+                open_executor(user_plan(plan), memory_limit=memory_limit, temp_directory=events.parent)
+            )
             self._load(plan.purchase_type, events, before_us, refund_us, max_users)
-        except BaseException:
-            self.__exit__()
-            raise
+            self._resources = resources.pop_all()
 
     def __exit__(self, *_: object) -> None:
-        self._executor.__exit__(None, None, None)
-        self._connection.close()
+        self._resources.close()
 
     def _load(
         self, purchase_type: str, events: Path, before_us: int | None, refund_us: int, max_users: int | None

@@ -244,6 +244,16 @@ def test_a_table_that_is_made_again_by_the_same_query_stays_in_memory(spark: Spa
     assert spark._tables["numbers"].storageLevel.useMemory
 
 
+@pytest.mark.usefixtures("spark")
+def test_a_file_of_events_is_copied_once_for_several_instants(tmp_path: Path) -> None:
+    history = tmp_path / "events.parquet"
+    pq.write_table(event_table([view(NOW), purchase(NOW + DAY_US, 9.0)]), history)
+    with SparkExecutor(PLAN, files=str(tmp_path)) as executor:
+        assert [executor.load_events(history, before_us=NOW + each) for each in (1, 2 * DAY_US)] == [1, 2]
+        assert len([*tmp_path.glob("reprise-spark-*/*.parquet")]) == 1
+    assert [*tmp_path.iterdir()] == [history]
+
+
 def returned(events: Sequence[Event]) -> list[Event]:
     """Return a history in which every third purchase is returned a day later."""
     purchases = [each for each in events if each.event_type == "purchase"][::3]

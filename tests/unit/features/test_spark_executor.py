@@ -18,6 +18,23 @@ def test_without_java_or_pyspark_the_error_says_what_to_install(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_master_that_spark_does_not_know_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = pytest.importorskip("pyspark.sql", reason="needs PySpark (make test-tools)").SparkSession
+    protocol = pytest.importorskip("py4j.protocol")
+
+    def refuse(_builder: object) -> None:
+        raise protocol.Py4JError("Could not parse Master URL")
+
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.touch(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(sessions, "getActiveSession", lambda: None)
+    monkeypatch.setattr(sessions.Builder, "getOrCreate", refuse)
+    with pytest.raises(ExecutorUnavailableError, match="did not start on sprk://typo: Could not parse"):
+        SparkExecutor(checked_in_plan(), master="sprk://typo")
+
+
 def test_a_memory_limit_that_is_no_size_is_refused() -> None:
     with pytest.raises(FeatureEngineError, match="'plenty' is no size"):
         SparkExecutor(checked_in_plan(), memory_limit="plenty")

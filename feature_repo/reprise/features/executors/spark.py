@@ -21,11 +21,13 @@ from reprise.features.executors.bucketed_past import BucketedPast
 from reprise.features.executors.plan_executor import BATCH_ROWS, FINAL_TABLES, PlanExecutor
 from reprise.features.plan import EntityName, EntityPlan, Plan
 from reprise.features.sql_dialect import SPARK
+from reprise.runtime.logs import get_logger
 from reprise.runtime.storage import Storage, open_storage
 
 _TASKS = "spark.sql.shuffle.partitions"
 _TASKS_PER_PROCESSOR = 16
 _MIN_BUCKET_ROWS = 2_500
+_log = get_logger(__name__)
 _INSTALL = "install reprise[spark] and Java 17, or take an image that is built with SPARK=1"
 
 
@@ -36,7 +38,7 @@ def _errors_converted() -> Iterator[None]:
 
     try:
         yield
-    except (Py4JError, PySparkException) as error:
+    except (Py4JError, PySparkException, ConnectionError) as error:  # The last: Spark's process has ended
         message = " ".join(str(error).split("\n")[:2])  # The first line may only name the call
         raise FeatureEngineError(f"Spark failed: {message}") from error
 
@@ -84,6 +86,7 @@ class SparkExecutor(PlanExecutor):
         self._tables: dict[str, Any] = {}
         self._names = map("table-{}".format, count())
         self._copies_events = files is not None
+        self._copies: dict[tuple[Path, int], str] = {}
         shared = None if files is None else files.removeprefix("file://")
         is_url = shared is not None and "://" in shared
         with ExitStack() as resources:
@@ -98,7 +101,7 @@ class SparkExecutor(PlanExecutor):
             self._files: Storage = open_storage(f"{shared}/{name}" if is_url else self._folder)
             resources.callback(self._remove_files)
             self._session, is_ours = _start(master, memory_limit, self._folder)
-            resources.callback(self._session.stop if is_ours else self._drop_tables)
+            resources.callback(self._release, is_ours)
             # Names of tables and settings of its own
             self._spark = self._session.newSession()
             self._spark.conf.set("spark.sql.session.timeZone", "UTC")
@@ -114,9 +117,17 @@ class SparkExecutor(PlanExecutor):
         for name in self._files.files(""):
             self._files.remove(name)
 
-    def _drop_tables(self) -> None:
-        for name in [*self._tables]:
-            self._drop(name)
+    def _release(self, is_ours: bool) -> None:
+        """Stop our Spark, or drop our tables in another's; log where its process has ended and there is neither."""
+        try:
+            with _errors_converted():
+                if is_ours:
+                    self._session.stop()
+                else:
+                    for name in [*self._tables]:
+                        self._drop(name)
+        except FeatureEngineError as error:
+            _log.warning("spark_not_released", reason=str(error))
 
     def _drop(self, table: str) -> None:
         if table in self._tables:
@@ -128,9 +139,12 @@ class SparkExecutor(PlanExecutor):
             pq.write_table(table, source)
         address = str(source)
         if self._copies_events:
-            name = f"{next(self._names)}.parquet"
-            self._files.write(name, source)
-            address = self._address(name)
+            version = (source, source.stat().st_mtime_ns)
+            if version not in self._copies:
+                name = f"{next(self._names)}.parquet"
+                self._files.write(name, source)
+                self._copies[version] = self._address(name)
+            address = self._copies[version]
         return f"(SELECT *, _metadata.row_index AS file_row_number FROM parquet.`{address}`)"
 
     def _past(
@@ -209,11 +223,13 @@ def _start(master: str, memory_limit: str, folder: str) -> tuple[Any, bool]:
     except ValidationError as error:
         raise FeatureEngineError(f"the memory limit {memory_limit!r} is no size such as 4GiB") from error
     try:
-        from pyspark.errors import PySparkException  # noqa: PLC0415 - only for those who ask for Spark
+        from py4j.protocol import Py4JError  # noqa: PLC0415 - only for those who ask for Spark
+        from pyspark.errors import PySparkException  # noqa: PLC0415
         from pyspark.sql import SparkSession  # noqa: PLC0415
     except ImportError as error:
         raise ExecutorUnavailableError(f"Spark needs PySpark, which is not installed: {_INSTALL}") from error
-    active = SparkSession.getActiveSession()
+    with _errors_converted():
+        active = SparkSession.getActiveSession()
     if active is not None:
         return active, False
     home = os.environ.get("JAVA_HOME")
@@ -236,7 +252,7 @@ def _start(master: str, memory_limit: str, folder: str) -> tuple[Any, bool]:
         builder = builder.config(name, value)
     try:
         return builder.getOrCreate(), True
-    except (PySparkException, OSError) as error:
+    except (Py4JError, PySparkException, OSError) as error:
         raise ExecutorUnavailableError(
             f"Spark did not start on {master}: {sql.first_line(error)}; {_INSTALL}"
         ) from error
