@@ -7,7 +7,7 @@ import click
 
 from reprise.event_files.options import event_file_options, memory_limit_option
 from reprise.runtime.durations import DURATION
-from reprise.runtime.settings_command import settings_command
+from reprise.runtime.settings_command import EXECUTOR_OPTIONS, settings_command
 
 if TYPE_CHECKING:
     from reprise.backfill.settings import BackfillSettings
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
         "--redis-host": "redis_host",
         "--redis-port": "redis_port",
         "--log-dir": "log_dir",
-        "--executor": "executor",
-        "--duckdb-max-events": "duckdb_max_events",
-        "--spark-master": "spark_master",
-        "--spark-files": "spark_files",
+        **EXECUTOR_OPTIONS,
     },
 )
 @click.option(

@@ -161,7 +161,7 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         prepend_history(imported, archived, both, limit)
         return both
 
-    @property
+    @cached_property
     def open_executor(self) -> Callable[..., PlanExecutor]:
         """What opens the executor of the settings for the number of events; see ``executor_opener``."""
         return executor_opener(

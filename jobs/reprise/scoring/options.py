@@ -10,12 +10,10 @@ import click
 
 from reprise.event_files.options import event_file_options, memory_limit_option
 from reprise.runtime.instants import INSTANT
+from reprise.runtime.settings_command import EXECUTOR_OPTIONS
 
-_EXECUTOR = ("executor", "duckdb_max_events", "spark_master", "spark_files")
-OPTIONS = {
-    f"--{name.replace('_', '-')}": name
-    for name in ("out", "model_store", "model", "format", "chunk", *_EXECUTOR)
-}
+_OWN = ("out", "model_store", "model", "format", "chunk")
+OPTIONS = {f"--{name.replace('_', '-')}": name for name in _OWN} | EXECUTOR_OPTIONS
 """Field of each option of the settings."""
 HORIZON = {"--horizon": "horizon"}
 """That of the commands that answer for further horizons."""

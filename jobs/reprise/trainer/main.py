@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reprise.event_files.options import event_file_options
-from reprise.runtime.settings_command import settings_command
+from reprise.runtime.settings_command import EXECUTOR_OPTIONS, settings_command
 
 if TYPE_CHECKING:
     from reprise.trainer.settings import TrainerSettings
@@ -18,7 +18,7 @@ REFUSED = 3
 @settings_command(
     "train",
     "reprise.trainer.settings:TrainerSettings",
-    inherited=("executor", "duckdb_max_events", "spark_master", "spark_files"),
+    inherited=tuple(EXECUTOR_OPTIONS.values()),
     environment=True,
     epilog="Exit status: 0 published, 1 something failed, 2 wrong options, 3 the data is not enough to train on.",
 )

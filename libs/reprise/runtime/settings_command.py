@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
     from reprise.runtime.settings import ProcessSettings
 
+EXECUTOR_OPTIONS = {
+    f"--{name.replace('_', '-')}": name
+    for name in ("executor", "duckdb_max_events", "spark_master", "spark_files")
+}
+"""Field of each option of ``ExecutorSettings``."""
+
 _METAVARS = {"_seconds": "SECONDS", "_url": "URL", "_store": "URL"}
 _TYPES: dict[Any, click.ParamType[Any]] = {bool: click.BOOL, timedelta: DURATION}
 

@@ -213,9 +213,9 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         }
         for entity, view in zip(self._plan.entities, self._views, strict=True):
             source, joins, further = parts_of[entity.name]
-            prefix, needed = f"{entity.name}__", dict.fromkeys(field.name for field in view.fields).keys()
-            states = self._final_select(entity, source, prefix, needed)
-            columns = ", ".join([*entity.view.join_keys, *(f"{prefix}{name}" for name in needed), *further])
+            prefix, names = f"{entity.name}__", [field.name for field in view.fields]
+            states = self._final_select(entity, source, prefix, set(names))
+            columns = ", ".join([*entity.view.join_keys, *(f"{prefix}{name}" for name in names), *further])
             self._create(f"{entity.name}_states", f"SELECT {columns} FROM ({states}) {joins}")
         counts = dict(self._run("SELECT part, count(*) FROM pair_states GROUP BY part"))
         return [counts.get(part, 0) for part in range(parts)]

@@ -44,9 +44,9 @@ def read_results(storage: Storage, model: str | None = None) -> NightlyResults:
         StorageError: The output is unavailable.
     """
     paths = storage.files("")
-    dates = sorted({path[:_DATED] for path in paths if _DEMAND.fullmatch(path)})[-_FORECASTS:]
-    last = [path for path in paths if _DEMAND.fullmatch(path) and path[:_DATED] in dates]
-    found = (read_manifest(storage, path, DemandManifest) for path in last)
+    demands = [path for path in paths if _DEMAND.fullmatch(path)]
+    dates = sorted({path[:_DATED] for path in demands})[-_FORECASTS:]
+    found = (read_manifest(storage, path, DemandManifest) for path in demands if path[:_DATED] in dates)
     forecasts = sorted(filter(None, found), key=lambda each: (each.at.date(), each.model == model, each.at))
     forecasts = list({each.at.date(): each for each in forecasts}.values())
     digest = forecasts[-1].model if forecasts else model
