@@ -14,7 +14,7 @@ The others are as in files/rules.yaml.
 {{- range $name := list "trainer" "compaction" "scoring" -}}
 {{- $cronJob := printf `{cronjob="%s-%s"}` $full $name -}}
 {{- $runs := list (printf "kube_cronjob_status_last_successful_time%s" $cronJob) -}}
-{{- /* a night has several answers, each of which pushes its own success: only the CronJob has that of all */ -}}
+{{- /* a nightly run has several results, each of which pushes its own success: only the CronJob has that of all */ -}}
 {{- if and $values.monitoring.pushgateway (ne $name "scoring") }}{{ $runs = prepend $runs (printf `reprise_job_last_success_timestamp_seconds{job="reprise-%s"}` $name) }}{{ end -}}
 {{- $job := index $values $name -}}
 {{- $query := printf "time() - (max by (namespace) (%s) or max by (namespace) (kube_cronjob_created%s)) > 36 * 3600" (join " or " $runs) $cronJob -}}
