@@ -75,6 +75,13 @@ class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
         description="Measure how good the model would be with fewer rows and a shorter history, for the card: six more"
         " forests.",
     )
+    backtests: int = Field(
+        0,
+        ge=0,
+        le=24,
+        description="Number of earlier dates, one label window apart, as of which a model is trained as well, to judge"
+        " it in its first label window in service; for the summary and the card. Each takes as long as one model.",
+    )
     slice_by: str = Field(
         "",
         pattern=f"^{METADATA_FIELDS_PATTERN}$",

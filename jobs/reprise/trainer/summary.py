@@ -23,6 +23,13 @@ _COLUMNS = (
     ("recall", "recall"),
     ("calibration err", "calibration_error"),
 )
+_QUESTIONS = {
+    "other event": "other event",
+    "purchase, before it is stored": "purchase before",
+    "purchase, after it is stored": "purchase after",
+    "idle, bought before": "idle, bought",
+    "idle, never bought": "idle, not bought",
+}
 
 
 def render_summary(result: TrainingResult) -> str:
@@ -42,7 +49,7 @@ def render_summary(result: TrainingResult) -> str:
     lines += ["", *_questions(evaluation.questions)]
     if result.ranking is not None:
         lines += ["", *_ranking(result.ranking)]
-    lines += ["", *_users(result), *_horizons(result.manifest.horizons)]
+    lines += ["", *_users(result), *_horizons(result.manifest.horizons), *_backtests(result)]
     manifest, refit = result.manifest, result.refit
     age = result.run.describe_age(refit.newest_row, data)
     lines += ["", *_verdicts(manifest)]
@@ -139,6 +146,35 @@ def _horizons(horizons: Sequence[HorizonModel]) -> list[str]:
         values += [number(report.model.brier), number(each.unbounded_brier), f"{each.bounded:.1%}"]
         name = format_duration(timedelta(seconds=each.seconds))
         lines.append(f"  {name:<32}" + "".join(f"{value:>16}" for value in values))
+    return lines
+
+
+def _backtests(result: TrainingResult) -> list[str]:
+    asked = result.run.settings.backtests
+    if not asked:
+        return []
+    found, window = result.model.backtests, format_duration(result.run.settings.label_span)
+    lines = ["", f"In service: models as of earlier dates, judged on the {window} after each"]
+    if len(found) < asked:
+        lines.append(f"  {len(found)} of {asked}: the history is too short for the others")
+    if not found:
+        return lines
+    columns = ("rows", "positive", "ROC AUC", "95% interval", "repeat AUC", "oracle AUC", "Brier")
+    lines.append(" " * 34 + "".join(f"{column:>16}" for column in columns))
+    for each in found:
+        report, repeat = each.evaluation.overall, each.evaluation.repeat_candidates
+        values = [f"{report.rows:,}", f"{report.positives / report.rows:.1%}", number(report.model.roc_auc)]
+        interval = each.intervals["overall"]["roc_auc"]
+        values.append(f"{number(interval.lower)}-{number(interval.upper)}")
+        values.append(number(repeat.model.roc_auc if repeat else None))
+        oracle = report.oracle.roc_auc if report.oracle else None
+        values += [number(oracle), number(report.model.brier)]
+        lines.append(f"  {each.date:<32}" + "".join(f"{value:>16}" for value in values))
+    lines.append(f"  {'calibration err':<32}" + "".join(f"{text:>16}" for text in _QUESTIONS.values()))
+    for each in found:
+        reports = (each.evaluation.questions.get(name) for name in _QUESTIONS)
+        errors = (number(report.model.calibration_error if report else None) for report in reports)
+        lines.append(f"  {each.date:<32}" + "".join(f"{error:>16}" for error in errors))
     return lines
 
 

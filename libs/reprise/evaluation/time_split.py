@@ -63,14 +63,30 @@ class TimeSplit:
         The burn-in is the gap before the evaluation, at most a fifth: features of the first days know hardly anything
         of their users.
         """
-        window_us = self.evaluation.start_us - self.calibration.end_us
-        labelled_us = self.evaluation.end_us - self.train.start_us
-        return Span(self.train.start_us + min(window_us, labelled_us // 5), self.evaluation.end_us)
+        return self._refit_until(self.evaluation.end_us)
 
     @property
     def refit_calibration(self) -> Span:
         """The newer part of the refit span, on which the published model is calibrated."""
         return Span(self.calibration.start_us, self.evaluation.end_us)
+
+    @property
+    def label_window_us(self) -> int:
+        """How long after a row its label is known, in microseconds."""
+        return self.evaluation.start_us - self.calibration.end_us
+
+    def refit_as_of(self, instant_us: int) -> tuple[Span, Span]:
+        """Return ``refit`` and ``refit_calibration`` of a model that is published at an earlier instant.
+
+        The calibration is the same share of the refit span.
+        """
+        refit = self._refit_until(instant_us - self.label_window_us)
+        share = self.refit_calibration.length_us / self.refit.length_us
+        return refit, Span(refit.end_us - int(share * refit.length_us), refit.end_us)
+
+    def _refit_until(self, end_us: int) -> Span:
+        burn_in_us = min(self.label_window_us, (end_us - self.train.start_us) // 5)
+        return Span(self.train.start_us + burn_in_us, end_us)
 
 
 def split_by_time(

@@ -52,7 +52,9 @@ def trained(history: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     out = tmp_path_factory.mktemp("models")
     truth = str(history / "truth.parquet")
     result = train(
-        history / "events.parquet", out, "--horizon", "10d,3d", "--truth", truth, "--cv-folds", "2"
+        history / "events.parquet",
+        out,
+        *("--horizon", "10d,3d", "--truth", truth, "--cv-folds", "2", "--backtests", "1"),
     )
     assert result.exit_code == 0, result.output
     return out, result
@@ -128,6 +130,26 @@ def test_summary_names_digest_and_card_and_the_card_stands_alone(trained: tuple[
         assert f"<td>{kind}" in page
     for text in (result.output, page):
         assert "10 days before the last event" in text
+
+
+def test_backtest_is_in_summary_card_and_metadata(trained: tuple[Path, Result]) -> None:
+    bundle = latest(trained[0])
+    [found] = bundle.metadata["backtests"]
+    start, end = (datetime.fromisoformat(found[name]) for name in ("start", "end"))
+    assert end - start == timedelta(days=10)
+    manifest = bundle.manifest
+    assert found["end"] == manifest.data.evaluation.end
+    assert found["trained_rows"] < bundle.metadata["published"]["train"]["rows"]
+    overall = found["evaluation"]["overall"]
+    lower, upper = found["intervals"]["overall"]["roc_auc"]
+    assert lower < overall["model"]["roc_auc"] < upper
+    page = Path(re.findall(r"model card  (.+)", trained[1].output)[0]).read_text()
+    summary = re.findall(rf"  {found['start'][:10]} .*", trained[1].output)
+    assert f"{overall['model']['roc_auc']:.4f}" in summary[0]
+    errors = [each["model"]["calibration_error"] for each in found["evaluation"]["questions"].values()]
+    assert [float(each) for each in summary[1].split()[1:]] == pytest.approx(errors, abs=5e-5)
+    for value in (overall["model"]["roc_auc"], overall["oracle"]["roc_auc"], *errors):
+        assert f"{value:.4f}" in page
 
 
 def test_metadata_says_when_and_how_long(trained: tuple[Path, Result]) -> None:

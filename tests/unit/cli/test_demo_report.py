@@ -52,6 +52,7 @@ def printed(**changed: Any) -> str:
     }
     result = DemoResult(
         evaluation={"overall": {"model": measures, "baselines": {}, "rows": 10}, "questions": {}},
+        backtests=changed.get("backtests", []),
         ranking=changed.get("ranking", ranking),
         demand={**demand, **changed.get("demand", {})},
         retention=changed.get("retention", RETENTION),
@@ -102,3 +103,17 @@ def test_answers_without_a_backtest_say_so() -> None:
     assert "stock up to     –" in found
     learnt = printed(demand={"backtests": [BACKTEST | {"in_sample": True, "covered": None}]})
     assert "– of the products in the interval; the model has learnt from it" in learnt
+
+
+def test_a_model_in_its_first_window_of_service_is_shown_with_its_calibration() -> None:
+    questions = {"idle, bought before": {"model": {"calibration_error": 0.0123}}}
+    overall = {"model": {"roc_auc": 0.85}, "oracle": {"roc_auc": 0.88}}
+    evaluation = {"overall": overall, "repeat_candidates": None, "questions": questions}
+    test = {"start": "2026-09-01T00:00:00Z", "end": "2026-10-01T00:00:00Z", "evaluation": evaluation}
+    found = " ".join(printed(backtests=[test]).split())
+    assert "a model as of 2026-09-01, judged until 2026-10-01: AUC 0.850, bought before –" in found
+    assert "oracle 0.880, of whose lead over chance the model has 92.1%" in found
+    assert "idle, bought before 0.012" in found
+    evaluation["overall"] = {"model": {"roc_auc": 0.85}}
+    assert "of whose lead" not in printed(backtests=[test])
+    assert "in service" in printed()

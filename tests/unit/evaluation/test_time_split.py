@@ -59,3 +59,15 @@ def test_short_history_is_refused_with_a_horizon_that_works(
 
 def test_span_takes_its_start_and_leaves_its_end() -> None:
     assert Span(10, 20).rows(np.array([5, 10, 10, 19, 20, 21])) == slice(1, 4)
+
+
+def test_model_of_an_earlier_date_is_refit_as_todays_is_on_what_had_labels_then() -> None:
+    split = split_by_time(0, 365 * DAY, MONTH)
+    window_us = 30 * DAY
+    assert split.refit_as_of(split.evaluation.end_us + window_us) == (split.refit, split.refit_calibration)
+    refit, calibration = split.refit_as_of(200 * DAY)
+    assert (refit.start_us, refit.end_us) == (30 * DAY, 170 * DAY)
+    assert calibration.end_us == refit.end_us
+    share = split.refit_calibration.length_us / split.refit.length_us
+    assert calibration.length_us / refit.length_us == pytest.approx(share, abs=1e-9)
+    assert split.refit_as_of(130 * DAY)[0].start_us == 20 * DAY

@@ -82,7 +82,7 @@ def steps(paths: DemoPaths, shop: Shop) -> dict[str, list[str]]:
     commands: dict[str, list[object]] = {
         "datagen": ["datagen", *shop.population, "--days", shop.days, "--start", start, *history],
         "features-plan": ["features", "plan", "--repository", paths.repository, *events],
-        "train": ["train", *events, "--truth", paths.truth, *plan, *models],
+        "train": ["train", *events, "--truth", paths.truth, *plan, *models, "--backtests", 1],
         "train-on-little": ["train", *events, *plan, *models, *little],
         "backfill": ["backfill", *events, *plan],
         "nightly": ["nightly", *events, *nightly],

@@ -1,6 +1,6 @@
 """The report that the demo ends with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ class DemoResult:
     """All results of the demo."""
 
     evaluation: Mapping[str, Any]
+    backtests: Sequence[Mapping[str, Any]]
     ranking: Mapping[str, Any] | None
     demand: Mapping[str, Any]
     retention: Mapping[str, Any] | None
@@ -74,11 +75,9 @@ def print_report(
         f" (baselines: {baselines}{oracle})",
     )
     table.add_row("", _gap(overall))
-    errors = (
-        f"{name} {report['model']['calibration_error']:.3f}"
-        for name, report in result.evaluation["questions"].items()
-    )
-    table.add_row("calibration", f"mean gap between predicted and observed rate: {'; '.join(errors)}")
+    table.add_row("calibration", _calibration(result.evaluation))
+    for line in _in_service(result.backtests):
+        table.add_row("in service", line)
     for comparison in result.comparisons:
         table.add_row(
             "parity",
@@ -126,6 +125,31 @@ def _gap(overall: Mapping[str, Any]) -> str:
     gap = overall["oracle"]["roc_auc"] - overall["model"]["roc_auc"]
     known = "given hidden constants, last purchase and event type"
     return f"{gap:.3f} below the oracle ({known}): {share:.0%} of the achievable AUC above recency"
+
+
+def _calibration(evaluation: Mapping[str, Any]) -> str:
+    errors = (
+        f"{name} {report['model']['calibration_error']:.3f}"
+        for name, report in evaluation["questions"].items()
+    )
+    return f"mean gap between predicted and observed rate: {'; '.join(errors)}"
+
+
+def _in_service(backtests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what a model as of an earlier date was worth in its first label window."""
+    if not backtests:
+        return ["the history is too short for a backtest"]
+    test = backtests[0]
+    overall, repeat = test["evaluation"]["overall"], test["evaluation"]["repeat_candidates"]
+    auc, line = (
+        overall["model"]["roc_auc"],
+        f"a model as of {test['start'][:10]}, judged until {test['end'][:10]}:",
+    )
+    line += f" AUC {auc:.3f}, bought before {_number(repeat and repeat['model']['roc_auc'])}"
+    if overall.get("oracle"):
+        oracle = overall["oracle"]["roc_auc"]
+        line += f"; oracle {oracle:.3f}, of whose lead over chance the model has {(auc - 0.5) / (oracle - 0.5):.1%}"
+    return [line, _calibration(test["evaluation"])]
 
 
 def _print_buy_again(console: Console, predictor: str, answer: Mapping[str, Any]) -> None:

@@ -153,6 +153,7 @@ class _Demo:
         metadata: Mapping[str, Any] = orjson.loads((paths.bundle / "metadata.json").read_bytes())
         return DemoResult(
             evaluation=metadata["evaluation"],
+            backtests=metadata["backtests"],
             ranking=metadata["buy_again"],
             demand=demand,
             retention=retention,

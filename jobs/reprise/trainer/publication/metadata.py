@@ -81,14 +81,17 @@ def build_metadata(
             "threshold": refit.evaluated_threshold,
         },
         "evaluation": model.evaluation.model_dump(mode="json"),
-        "intervals": {
-            name: {
-                score: [each.lower, each.upper]
-                for score, each in scores.items()
-                if not math.isnan(each.lower)
+        "intervals": _known_intervals(model.intervals),
+        "backtests": [
+            {
+                "start": format_timestamp(each.judged.start_us),
+                "end": format_timestamp(each.judged.end_us),
+                "trained_rows": each.trained_rows,
+                "evaluation": each.evaluation.model_dump(mode="json"),
+                "intervals": _known_intervals(each.intervals),
             }
-            for name, scores in model.intervals.items()
-        },
+            for each in model.backtests
+        ],
         "buy_again": None if ranking is None else _describe_ranking(ranking),
         "users": {"refused": users} if isinstance(users, str) else users.description.model_dump(mode="json"),
         "over_time": [
@@ -105,6 +108,15 @@ def build_metadata(
         "cross_validation": [asdict(score) for score in model.selection.candidates],
     }
     return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _known_intervals(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        name: {
+            score: [each.lower, each.upper] for score, each in scores.items() if not math.isnan(each.lower)
+        }
+        for name, scores in intervals.items()
+    }
 
 
 def _describe_ranking(ranking: BuyAgainReport) -> dict[str, Any]:

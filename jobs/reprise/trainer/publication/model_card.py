@@ -91,6 +91,8 @@ def render_card(
         ],
         selection=model.selection,
         learning_curve=model.learning_curve,
+        backtests=model.backtests,
+        window=format_duration(run.settings.label_span),
         ranking=ranking,
         users_refused=users if isinstance(users, str) else None,
         ranked_at=None if ranking is None else format_timestamp(ranking.instant_us),
