@@ -47,7 +47,7 @@ def _installed(platform: Platform, request: pytest.FixtureRequest) -> Iterator[P
     if request.session.testsfailed > failed:
         _tell(request, platform)
     if os.environ.get("REPRISE_E2E_KEEP") != "1":
-        platform.remove()
+        platform.remove(wait=False)
 
 
 def _tell(request: pytest.FixtureRequest, platform: Platform) -> None:

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -78,8 +77,9 @@ def history(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def serving(platform: Platform, history: Path) -> Iterator[httpx.Client]:
     """A client of the platform, after a model was trained and the online store filled."""
-    assert "AUC" in platform.run_job("trainer")
-    assert "events: wrote" in platform.run_job("backfill")
+    trained, filled = platform.run_jobs("trainer", "backfill")
+    assert "AUC" in trained
+    assert "events: wrote" in filled
     platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
     with platform.client as client:
         wait_until("the Ingress leads to the predictor", lambda: client.get("/ready").status_code == 200, 60)
@@ -157,7 +157,7 @@ def test_a_job_erases_the_users_of_a_secret(platform: Platform, serving: httpx.C
     assert serving.post("/events", json=event).status_code == 202
     wait_until("the purchase counts", lambda: _purchases(serving, user, product) == 1, 20, every=0.1)
     platform.kubectl("create", "secret", "generic", "reprise-forget-users", f"--from-literal=users={user}")
-    log = platform.run_job("forget")
+    log = platform.run_job("forget", FORGET_IN_FLIGHT="0s")
     # how many of its rows were archived already is a matter of time
     assert "1 users: features removed" in log
     assert "user 1: erased" in log
@@ -259,11 +259,11 @@ def test_an_upgrade_of_the_configuration_under_load_loses_no_request(
 ) -> None:
     before = {pod["metadata"]["name"] for pod in platform.pods("predictor")}
     with SteadyLoad(platform.client, rate=100, pairs=PAIRS) as load:
-        time.sleep(3)
+        load.await_answers(100)
         platform.upgrade("--set=predictor.settings.PREDICTOR_MAX_BATCH=7")
         platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=180s")
         wait_until("the old pods are gone", lambda: not before & _names(platform), 60)
-        time.sleep(2)
+        load.await_answers(100)
     assert set(load.statuses) == {"200"}, f"{load.statuses}\n" + "\n".join(load.failures[:20])
     assert load.answered > 50 * load.seconds, "the machine is too slow to say something about load"
     assert serving.post("/predict/batch", json={"requests": _requests(8)}).status_code != 200

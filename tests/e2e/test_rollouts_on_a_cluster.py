@@ -27,8 +27,10 @@ NAMESPACE_SUFFIX = "-rollouts"
 PLATFORM = {"extra_values": ("rollouts.yaml",), "fixtures": ("kafka.yaml", "prometheus.yaml")}
 
 RATE = 100
-KILLS = 200 if SOAK else 6
-ROLLOUTS = 100 if SOAK else 6
+KILLS = 200 if SOAK else 3
+SHARES_UNDER_KILLS = range(4, 50, 4) if SOAK else range(10, 50, 10)
+ROLLOUTS = 100 if SOAK else 3
+PURCHASES = 1_500
 PAIRS = [(f"u{number % 600:06d}", f"p{number % 119:05d}") for number in range(600 * 119)]
 METRICS: list[dict[str, Any]] = [
     {"type": "ErrorRate", "max": 0.05},
@@ -69,8 +71,9 @@ class ChartRollout(LiveRollout):
 def shelf(platform: Platform) -> ModelShelf:
     """The model store, after a first model was trained and the online store filled."""
     platform.run_job("datagen")
-    assert "AUC" in platform.run_job("trainer")
-    assert "events: wrote" in platform.run_job("backfill")
+    trained, filled = platform.run_jobs("trainer", "backfill")
+    assert "AUC" in trained
+    assert "events: wrote" in filled
     platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
     platform.kubectl("rollout", "status", "deployment/reprise-rollout", "--timeout=120s")
     platform.kubectl("rollout", "status", "deployment/prometheus", "--timeout=120s")
@@ -148,14 +151,12 @@ def test_a_model_of_the_trainer_job_walks_its_steps_and_is_promoted(
 def test_outcomes_promote_no_candidate_that_is_as_good_as_the_baseline(
     platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
 ) -> None:
-    traffic.behaviour = FollowsBothAlike()
+    traffic.behaviour, bought = FollowsBothAlike(), traffic.bought
     base, new = (shelf.publish(made) for made in (models.by_event_type(0.01), models.by_amount(0.01)))
     rollout.apply(base, new, promotion={"rule": "Better"})
     rollout.wait_for_phase("Measuring", 120, new)
-    for _ in range(2):
-        time.sleep(25)
-        log = platform.run_job("outcomes")
-    print(log)
+    wait_until("users have bought", lambda: traffic.bought >= bought + PURCHASES, 180)
+    print(platform.run_job("outcomes"))
     wait_until("the operator has read the evidence", lambda: _evidence(rollout) is not None, 20)
     said = _evidence(rollout)
     assert said is not None
@@ -171,7 +172,7 @@ def test_outcomes_promote_no_candidate_that_is_as_good_as_the_baseline(
 def test_outcomes_promote_a_candidate_that_predicts_better(
     platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
 ) -> None:
-    traffic.behaviour = follows_the_amount
+    traffic.behaviour, bought = follows_the_amount, traffic.bought
     base, new = (shelf.publish(made) for made in (models.by_event_type(), models.by_amount()))
     rollout.apply(base, new, promotion={"rule": "Better", "maxEvidenceAge": "1s"})
     rollout.wait_for_phase("Measuring", 120, new)
@@ -180,8 +181,10 @@ def test_outcomes_promote_a_candidate_that_predicts_better(
         log = platform.run_job("outcomes")
         return log if "forest against the baseline: better" in log else None
 
-    print(wait_until("the outcomes are better", better, 600, every=10))
-    time.sleep(5)
+    wait_until("users have bought", lambda: traffic.bought >= bought + PURCHASES, 180)
+    print(wait_until("the outcomes are better", better, 600, every=5))
+    told = _analysed(rollout)
+    wait_until("it is analysed with these outcomes", lambda: _analysed(rollout) > told, 30)
     found = rollout.wait_for_phase("Measuring", 1, new)
     assert found["message"] == "waits for the outcomes of its users", "evidence counts that is too old"
     rollout.apply(base, new, promotion={"rule": "Better"})
@@ -192,6 +195,7 @@ def test_outcomes_promote_a_candidate_that_predicts_better(
     print(rollout.kubectl("get", "modelrollouts"), rollout.kubectl("describe", "modelrollout", NAME))
 
 
+@pytest.mark.soak
 def test_the_trainer_job_proposes_no_model_that_cannot_be_compared(
     platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
 ) -> None:
@@ -205,7 +209,15 @@ def test_the_trainer_job_proposes_no_model_that_cannot_be_compared(
     assert platform.get("modelrollout", NAME)["spec"] == before
 
 
-@pytest.mark.parametrize("harm", ["errs", "is slow", "scores garbage", "is corrupt"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "errs",
+        pytest.param("is slow", marks=pytest.mark.soak),
+        pytest.param("scores garbage", marks=pytest.mark.soak),
+        "is corrupt",
+    ],
+)
 def test_a_candidate_that(
     rollout: ChartRollout, shelf: ModelShelf, trained: str, traffic: ShopTraffic, harm: str
 ) -> None:
@@ -229,7 +241,7 @@ def test_a_candidate_that(
     wait_until("every predictor has taken it back", lambda: rollout.status["acknowledged"] == "2/2", 20)
     assert harm != "is corrupt" or traffic.arms["forest"] == 0
     traffic.arms.clear()
-    time.sleep(2)
+    traffic.await_answers(2 * RATE)
     # An answer that was under way may yet be counted.
     assert traffic.arms["forest"] <= traffic.threads
 
@@ -256,7 +268,7 @@ def test_an_operator_whose_pod_is_killed_again_and_again_brings_the_rollout_to_t
     platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
 ) -> None:
     base, new = (shelf.publish(models.telling({"request_amount": 0.01}, bias)) for bias in (0.2, 0.21))
-    steps = [{"trafficPercent": percent, "hold": "15s"} for percent in range(4, 50, 4)]
+    steps = [{"trafficPercent": percent, "hold": "10s"} for percent in SHARES_UNDER_KILLS]
     rollout.kubectl("delete", "events.events.k8s.io", "--all")
     # Of some hundred analyses of five seconds, a few find the scores of a few users far from the baseline's by chance.
     metrics = [metric for metric in METRICS if metric["type"] != "ScoreDistance"]
@@ -314,6 +326,11 @@ def _is_good(rollout: LiveRollout) -> bool:
     analysis = status.get("analysis", {"time": "", "metrics": []})
     good = all(metric["verdict"] == "Good" for metric in analysis["metrics"])
     return good and analysis["time"] > status["stepTime"]
+
+
+def _analysed(rollout: LiveRollout) -> str:
+    time_of_analysis: str = rollout.status["candidates"][0]["analysis"]["time"]
+    return time_of_analysis
 
 
 def _evidence(rollout: LiveRollout) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,11 @@ class Platform:
             raise CommandError(f"the job {name} failed:\n{log}")
         return log
 
+    def run_jobs(self, *names: str) -> list[str]:
+        """Run jobs of several components at once, and return their logs in this order."""
+        with ThreadPoolExecutor(len(names)) as pool:
+            return list(pool.map(self.run_job, names))
+
     def start_job(self, job: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Make a Job of a component's CronJob, its container changed; it is not tried again."""
         options = ("--dry-run=client", "--output=json")
@@ -227,9 +233,10 @@ class Platform:
         )
         return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
 
-    def remove(self) -> None:
-        """Delete the namespace, and wait until it is gone."""
-        self.cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=180s")
+    def remove(self, *, wait: bool = True) -> None:
+        """Delete the namespace, and wait until it is gone, unless nothing comes after."""
+        options = ("--ignore-not-found", "--timeout=180s", f"--wait={str(wait).lower()}")
+        self.cluster.kubectl("delete", "namespace", self.namespace, *options)
 
     def diagnosis(self) -> str:
         """Return what a person wants to see of a namespace where something failed."""

@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import httpx
 
+from support.waiting import wait_until
+
 
 @dataclass
 class SteadyLoad:
@@ -56,6 +58,11 @@ class SteadyLoad:
     def answered(self) -> int:
         """How many requests have ended, in whatever way."""
         return sum(self.statuses.values())
+
+    def await_answers(self, count: int, seconds: float = 60) -> None:
+        """Wait until so many more requests have ended."""
+        before = self.answered
+        wait_until(f"{count} more answers", lambda: self.answered >= before + count, seconds)
 
     def _ask(self) -> None:
         template = self.client
