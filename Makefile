@@ -23,11 +23,13 @@ demo: tools ## Run the whole platform on this machine, from raw events to a live
 	@.venv/bin/reprise demo $(DEMO)
 
 # Tests that share a broker, a Redis Cluster or a platform run in one worker, and so do the tests of one file. Long groups
-# start first (tests/support/collection.py).
-WORKERS ?= 2
+# start first (tests/support/collection.py). One worker more than processors, because tests of services wait.
+WORKERS ?= 3
 
-test: test-tools lint ## Lint, types, import contracts; unit, property and integration tests (WORKERS=0: one at a time)
-	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --ignore tests/e2e $(PYTEST)
+test: test-tools ## Lint, types, import contracts; unit, property and integration tests (WORKERS=0: one at a time)
+	@mkdir -p build; $(MAKE) --no-print-directory lint >build/lint.log 2>&1 & lint=$$!; \
+	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --ignore tests/e2e $(PYTEST); \
+	tests=$$?; wait $$lint; lint=$$?; cat build/lint.log; exit $$((tests ? tests : lint))
 
 lint: setup ## Check style, formatting, types and import contracts
 	@.venv/bin/ruff check .
