@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import yaml
 
-from e2e.support.cluster import FIXTURES, ROOT, Cluster, Platform
+from e2e.support.cluster import ROOT, Cluster, Platform
 from support.operator_scraping import over_http, scrape_configs, watching_configs
 from support.prometheus import Prometheus
 from support.shortened_rules import shortened_rules, with_shorter_ages
@@ -133,16 +134,16 @@ def _apply(platform: Platform, configuration: dict[str, str]) -> None:
 
 
 def _start(platform: Platform, factor: float) -> None:
-    _apply(platform, _configuration(platform, factor))
-    platform.kubectl("apply", "-f", "-", stdin=_manifest(platform))
-    # one that is there already reads its configuration only when it starts
-    platform.kubectl("rollout", "restart", "deployment/monitoring")
+    configuration = _configuration(platform, factor)
+    _apply(platform, configuration)
+    platform.kubectl("apply", "-f", "-", stdin=_manifest(platform, configuration))
     platform.kubectl("rollout", "status", "deployment/monitoring", "--timeout=120s")
 
 
-def _manifest(platform: Platform) -> str:
-    text = (FIXTURES / "monitoring.yaml").read_text().replace(":dev\n", f":{platform.tag}\n")
-    return text.replace("NAMESPACE", platform.namespace)
+def _manifest(platform: Platform, configuration: dict[str, str]) -> str:
+    checksum = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()
+    text = platform.fixture("monitoring.yaml").replace("NAMESPACE", platform.namespace)
+    return text.replace("CHECKSUM", f'"{checksum}"')
 
 
 def _all_up(prometheus: Prometheus, jobs: set[str]) -> bool:

@@ -42,7 +42,7 @@ def watched_platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterat
         if request.session.testsfailed > failed:
             print(platform.diagnosis(), file=sys.stderr)
         if os.environ.get("REPRISE_E2E_KEEP") != "1":
-            platform.remove()
+            platform.remove(wait=False)
 
 
 @pytest.fixture(scope="session")

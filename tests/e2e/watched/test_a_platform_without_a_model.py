@@ -1,6 +1,7 @@
 """The first incident there is: an installation that has no model, and a trainer that has not run for days."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,20 +19,23 @@ def test_nobody_trained(
 ) -> None:
     platform = watched_platform.platform
     platform.run_job("datagen")
-    # Before there is a model: what is predicted from an empty store would be a mismatch for ever.
-    assert "events: wrote" in platform.run_job("backfill")
-    incident = on_call("The trainer did not run")
     ended = (datetime.now(UTC) - timedelta(hours=40)).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = f'{{"status": {{"lastSuccessfulTime": "{ended}"}}}}'
     patch = ("patch", "cronjob", "reprise-trainer", "--subresource=status", "--type=merge", "--patch", status)
-    incident.happens(
-        "there is no model, and the CronJob says it last succeeded 40 h ago", lambda: platform.kubectl(*patch)
-    )
-    incident.sees("RepriseTrainerMissed")
-    incident.sees("RepriseServiceNotReady")
+    incident = on_call("The trainer did not run")
+    with ThreadPoolExecutor(1) as meanwhile:
+        filled = meanwhile.submit(platform.run_job, "backfill")
+        incident.happens(
+            "there is no model, and the CronJob says it last succeeded 40 h ago",
+            lambda: platform.kubectl(*patch),
+        )
+        incident.sees("RepriseTrainerMissed")
+        incident.sees("RepriseServiceNotReady")
     assert "503" in incident.reads_ready("predictor", 8000)
     incident.looks("kubectl -n reprise get pods -l app.kubernetes.io/component=predictor")
     incident.looks("kubectl -n reprise get cronjobs")
+    # Before there is a model: what is predicted from an empty store would be a mismatch for ever.
+    assert "events: wrote" in filled.result()
     incident.runs("kubectl -n reprise create job --from=cronjob/reprise-trainer train-now")
     incident.runs("kubectl -n reprise wait --for=condition=complete --timeout=2h job/train-now")
     incident.sees_cleared("RepriseTrainerMissed")

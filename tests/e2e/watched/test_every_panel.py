@@ -4,6 +4,7 @@ It comes before the incidents (files run by their names), of which some leave fe
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,13 +26,15 @@ OF_KUBERNETES = {
 def two_arms(watched_platform: WatchedPlatform, customers: Customers) -> Iterator[None]:
     """A rollout with two arms, whose users' outcomes are known and pushed."""
     platform = watched_platform.platform
-    before, after = train_another(platform, TRAINER_SEED="8")
+    with ThreadPoolExecutor(1) as meanwhile:
+        scoring = meanwhile.submit(platform.run_job, "scoring")
+        before, after = train_another(platform, TRAINER_SEED="8")
+        scoring.result()
     apply_rollout(platform, "panels", before, after, metrics=[{"type": "ErrorRate", "max": 0.5}])
     try:
         await_both_arms(platform)
         customers.await_sent(301, 90)
         platform.run_job("outcomes")
-        platform.run_job("scoring")
         yield
     finally:
         platform.kubectl("delete", "modelrollout", "panels", "--timeout=30s")

@@ -7,7 +7,7 @@ import pytest
 
 from e2e.support.cluster import Platform
 from e2e.support.customers import Customers
-from e2e.support.on_call import Open
+from e2e.support.on_call import ONLY_WITH_ALL, Open
 from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
 
@@ -101,16 +101,15 @@ def test_training_fails_and_a_bad_model_is_published(
         "training is asked for a horizon longer than all history",
         lambda: _train(platform, "train-far", "--horizon=4000d"),
     )
-    failing.sees("RepriseJobFailed", 150)
-    failing.runs("kubectl -n reprise get jobs -l app.kubernetes.io/part-of=reprise")
-    failing.looks("kubectl -n reprise wait --for=condition=failed --timeout=5m job/train-far")
-    failing.looks("kubectl -n reprise logs job/train-far --tail=2")
-
     refused = on_call("A model is refused")
     refused.happens(
         "a bundle whose files are not those of its digest becomes the latest",
         lambda: _publish_broken(platform),
     )
+    failing.sees("RepriseJobFailed", 150)
+    failing.runs("kubectl -n reprise get jobs -l app.kubernetes.io/part-of=reprise")
+    failing.looks("kubectl -n reprise wait --for=condition=failed --timeout=5m job/train-far")
+    failing.looks("kubectl -n reprise logs job/train-far --tail=2")
     refused.sees("RepriseModelRefused")
     refused.reads_log("deployment/reprise-predictor", "model_refused")
     refused.runs("kubectl -n reprise create job --from=cronjob/reprise-trainer train-again")
@@ -119,6 +118,7 @@ def test_training_fails_and_a_bad_model_is_published(
     failing.sees_cleared("RepriseJobFailed")
 
 
+@ONLY_WITH_ALL
 def test_the_predictors_are_scaled_away(watched_platform: WatchedPlatform, on_call: Open) -> None:
     incident = on_call("A service is not ready")
     platform = watched_platform.platform
@@ -154,6 +154,7 @@ def test_kafka_crashes(watched_platform: WatchedPlatform, on_call: Open) -> None
     wait_until("events are folded again", lambda: not watched_platform.firing("RepriseNothingFolded"), 90)
 
 
+@ONLY_WITH_ALL
 def test_the_autoscaler_is_at_its_limit(watched_platform: WatchedPlatform, on_call: Open) -> None:
     incident = on_call("Predictions are slow")
     platform = watched_platform.platform
