@@ -17,8 +17,9 @@ which follows by integrating the competing rates by parts. The integral is an ex
 (β/(β+θ))^k · (S_{k,β+θ}(a) − S_{k,β+θ}(b)).
 
 Neither the existence of the need nor the reason for a view is taken as known: both are inferred by Bayes from earlier
-purchases. So the probability is conditional on the hidden constants (affinity, cycle, churn rate, …) and on the
-history of events, but on nothing else. The minutes of a session count as an instant.
+purchases. So the probability is conditional on the hidden constants (affinity, cycle, churn rate, …), on the time
+since the pair's last purchase and on the kind of the event, but on nothing else, not even the rest of the session.
+No observer knows the constants. The minutes of a session count as an instant.
 """
 
 from dataclasses import dataclass, replace

@@ -12,8 +12,16 @@ from reprise.shop.hashing import combined_key, hashed_normal, hashed_uniform, ha
 
 _USERS, _PRODUCTS, _PAIRS, _OFFERS, _CAMPAIGNS = range(1, 6)
 _ZIPF_EXPONENT = 1.1
-_PAIR_SPREAD = 0.2
-_MAX_CONVERSION = 0.5
+SESSIONS_SHAPE = 4.0
+"""Shape of the gamma distribution of a user's session rate, whose mean is the segment's."""
+AFFINITY_CONCENTRATION = 1.4
+"""Dirichlet concentration of a user's affinity per unit of a category's weight."""
+CONVERSION_SPREAD, CYCLE_SPREAD, PAIR_SPREAD = 0.3, 0.25, 0.2
+"""Log-scale deviations of a user's conversion, of a user's cycle factor, and of a pair's own cycle factor."""
+LOYALTY_SPREAD = 0.5
+"""Deviation of a user's loyalty from the segment's."""
+MAX_CONVERSION = 0.5
+"""Upper limit of the probability that a browsed product is bought."""
 _OFFER_SHARE = 0.08
 _OFFER_PERCENTS = np.array([10, 15, 20, 25, 30], dtype=np.uint8)
 _CATEGORY_COUNT = len(CATEGORIES)
@@ -68,11 +76,11 @@ class Population:
     def conversion(self, user: Indices, product: Indices) -> Floats:
         """Return the probability that a user who never bought a browsed product buys it."""
         chance = self.users.conversion[user] * self.products.conversion[product]
-        return np.minimum(chance, _MAX_CONVERSION)
+        return np.minimum(chance, MAX_CONVERSION)
 
     def cycle(self, user: Indices, product: Indices) -> Floats:
         """Return the mean shop days in which the user uses the product up."""
-        factor = np.exp(_PAIR_SPREAD * hashed_normal(self._pair_key, self.pair(user, product)))
+        factor = np.exp(PAIR_SPREAD * hashed_normal(self._pair_key, self.pair(user, product)))
         return self.products.cycle[product] * self.users.cycle_factor[user] * factor
 
     def repeat(self, user: Indices, product: Indices) -> Floats:
@@ -130,7 +138,10 @@ def _make_users(config: ShopConfig, products: Products) -> Users:
     segment = draw.choice(len(SEGMENTS), size=count, p=shares / shares.sum())
     weights = np.array([category.weight for category in CATEGORIES])
     weights = np.where(np.bincount(products.category, minlength=_CATEGORY_COUNT) > 0, weights, 0.0)
-    affinity = draw.gamma(np.broadcast_to(1.4 * weights, (count, _CATEGORY_COUNT))) + 1e-3 * weights
+    affinity = (
+        draw.gamma(np.broadcast_to(AFFINITY_CONCENTRATION * weights, (count, _CATEGORY_COUNT)))
+        + 1e-3 * weights
+    )
     affinity /= affinity.sum(axis=1, keepdims=True)
     steps: Floats = np.minimum(np.cumsum(affinity, axis=1), 1.0)
     steps[:, -1] = 1.0
@@ -140,11 +151,11 @@ def _make_users(config: ShopConfig, products: Products) -> Users:
 
     return Users(
         segment=segment.astype(np.int64),
-        sessions=by_segment("sessions_per_day") * draw.gamma(4.0, 0.25, count),
+        sessions=by_segment("sessions_per_day") * draw.gamma(SESSIONS_SHAPE, 1 / SESSIONS_SHAPE, count),
         further_views=by_segment("further_views"),
-        conversion=by_segment("conversion") * np.exp(0.3 * draw.standard_normal(count)),
-        loyalty=by_segment("loyalty") + 0.5 * draw.standard_normal(count),
-        cycle_factor=np.exp(0.25 * draw.standard_normal(count)),
+        conversion=by_segment("conversion") * np.exp(CONVERSION_SPREAD * draw.standard_normal(count)),
+        loyalty=by_segment("loyalty") + LOYALTY_SPREAD * draw.standard_normal(count),
+        cycle_factor=np.exp(CYCLE_SPREAD * draw.standard_normal(count)),
         churn=1.0 / by_segment("lifetime_days"),
         affinity=affinity,
         affinity_steps=(steps + np.arange(count)[:, None]).ravel(),

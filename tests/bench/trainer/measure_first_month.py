@@ -1,9 +1,10 @@
 """Measure a published model in its first month in service: the table of docs/model.md.
 
-    python tests/bench/trainer/measure_first_month.py SEED START
+    python tests/bench/trainer/measure_first_month.py SEED START [--posterior]
 
 A shop of datagen with this seed runs for 240 days from START. A model is trained on the first 180 days as
 `reprise train` does it, and judged on the next 30; the last 30 complete the labels. It takes about four minutes.
+With `--posterior` the posterior oracle and boosted trees on it are measured too.
 """
 
 import sys
@@ -12,7 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-from measure_forest_size import read
+from measure_forest_size import HORIZON, read
+from measure_posterior import posterior_of, print_posterior
 from sklearn.metrics import roc_auc_score
 
 from reprise import sql
@@ -20,6 +22,8 @@ from reprise.cli.main import command
 from reprise.evaluation.classification_metrics import RankedPredictions
 from reprise.features.plan import Plan
 from reprise.features.request_kinds import KINDS, KindColumns
+from reprise.shop.config import ShopConfig
+from reprise.shop.population import Population
 from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.pipeline import train
 from reprise.trainer.settings import TrainerSettings
@@ -42,9 +46,15 @@ def main() -> None:
         settings = TrainerSettings.load(events=known, out=str(folder / "models"), plan=PLAN)
         model = train(settings).model.published
         rows, _ = read(events, truth, plan)
-    first_us = int(end.timestamp() * 1e6)
-    month = (rows.timestamps_us >= first_us) & (rows.timestamps_us < first_us + 30 * 86_400_000_000)
-    rows = rows.subset(month)
+        first_us = int(end.timestamp() * 1e6)
+        month = (rows.timestamps_us >= first_us) & (rows.timestamps_us < first_us + 30 * 86_400_000_000)
+        rows = rows.subset(month)
+        if "--posterior" in sys.argv:
+            products = Population(ShopConfig(seed=int(seed))).products
+            horizon_us = int(HORIZON / timedelta(microseconds=1))
+            posterior = posterior_of(
+                rows.at_events, events, products, int(start.timestamp() * 1e6), horizon_us
+            )
     scores = score_rows(model.scorer, rows.inputs)
     assert rows.truth is not None
     print(f"seed {seed}, days 181 to 210 from {sys.argv[2]}")
@@ -70,6 +80,9 @@ def main() -> None:
             f"  {title}: ECE {error:.3f}, mean probability {probabilities.mean():.3f}{known},"
             f" share bought {labels.mean():.3f}"
         )
+    if "--posterior" in sys.argv:
+        asked = rows.are_at_events
+        print_posterior(rows.at_events, purchase[asked], scores[asked], posterior)
 
 
 if __name__ == "__main__":
