@@ -15,6 +15,7 @@ from reprise.events.event import ERASED_PREFIX
 from reprise.features.exceptions import FeatureEngineError
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.plan_executor import PlanExecutor
+from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import training_label
 from reprise.features.plan import Plan
 from reprise.runtime.durations import microseconds
@@ -51,6 +52,26 @@ def training_schema(plan: Plan, *, questions: bool = False, further: Sequence[ti
     numbers = [(name, pa.float64()) for name in ("amount", *plan.input_names)]
     flags = [(name, pa.bool_()) for name in ("label", "repeat_candidate", *map(further_label, further))]
     return pa.schema([*texts, ("timestamp", pa.timestamp("us", "UTC")), *numbers, *flags])
+
+
+def training_batch(rows: pa.RecordBatch, inputs: FloatArray, plan: Plan, schema: pa.Schema) -> pa.RecordBatch:
+    """Return rows and their inputs with the columns of ``training_schema``, without rows of erased users.
+
+    The instant of a row is ``ts``. A column that the rows lack is null.
+    """
+    kept = pc.invert(pc.starts_with(rows.column("user_id"), ERASED_PREFIX))
+    rows, inputs = rows.filter(kept), inputs[kept.to_numpy(zero_copy_only=False)]
+    found = {name: rows.column(name) for name in rows.schema.names}
+    found["timestamp"] = found["ts"]
+    found |= {
+        name: pa.array(column, from_pandas=True)
+        for name, column in zip(plan.input_names, inputs.T, strict=True)
+    }
+    arrays = [
+        found[field.name].cast(field.type) if field.name in found else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def build_training_rows(
@@ -105,26 +126,20 @@ def build_training_rows(
         _open_writer(out, partial, schema) as writer,
     ):
         executor.load_events(events, refund_us)
-        for states, all_inputs in executor.with_inputs(
+        for states, inputs in executor.with_inputs(
             executor.event_rows(
                 [*names, "ts", "amount", "is_purchase"],
                 extra,
                 questions_us=horizon_us + refund_us if questions else None,
             )
         ):
-            kept = pc.invert(pc.starts_with(states.column("user_id"), ERASED_PREFIX))
-            batch, inputs = states.filter(kept), all_inputs[kept.to_numpy(zero_copy_only=False)]
-            label, candidate = batch.column("label"), batch.column("repeat_candidate")
-            texts = [batch.column(name) for name in names]
-            instants = batch.column("ts").cast(schema.field("timestamp").type)
-            values = [pa.array(column, from_pandas=True) for column in inputs.T]
-            labels = [batch.column(further_label(each)) for each in further]
-            arrays = [*texts, instants, batch.column("amount"), *values, label, candidate, *labels]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            batch = training_batch(states, inputs, plan, schema)
+            writer.write_batch(batch)
+            label = batch.column("label")
             rows += batch.num_rows
             labelled += batch.num_rows - label.null_count
             positive += label.true_count
-            repeat += candidate.true_count
+            repeat += batch.column("repeat_candidate").true_count
             advance(batch.num_rows)
     return TrainingRowsReport(rows, labelled, positive, repeat)
 

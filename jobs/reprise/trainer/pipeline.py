@@ -101,7 +101,7 @@ def train(
         ranking = _rank(model, plan, history, settings, Path(folder), durations)
         users = _train_users(history, plan, settings, durations)
         horizons = fit_horizons(history, model, KindColumns.of(plan), settings, durations)
-        run = Run(trained_at, durations, history.report, settings, history.executor)
+        run = Run(trained_at, durations, history.report, settings, history.executor, history.cache)
         result = _publish(store, model, horizons, ranking, users, plan, history, run)
         comparison = None
         if serving is not None and serving.bundle.digest != result.digest:
@@ -251,7 +251,7 @@ def _compare(
 ) -> BaselineComparison:
     def compute_rows(other: Plan) -> Dataset:
         rows = folder / "baseline-rows.parquet"
-        dataset, _ = compute_dataset(
+        dataset, _, _ = compute_dataset(
             history.events, rows, other, result.run.settings, {}, history.executor, None
         )
         return dataset.within(history.split.evaluation).at_events

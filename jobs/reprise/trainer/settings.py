@@ -107,6 +107,11 @@ class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
         None,
         description="Folder for temporary files, several times the size of the events; by default the system's.",
     )
+    rows_cache: Annotated[Path | None, click.Path(path_type=Path, file_okay=False, writable=True)] = Field(
+        None,
+        description="Directory that keeps the training rows of each day, and the states after the last, for the next"
+        " training on a longer history of the same events; it has a directory for itself.",
+    )
     set_latest: bool = Field(
         True,
         description="Mark the bundle as the store's latest; ignored with a rollout, which decides what serves.",

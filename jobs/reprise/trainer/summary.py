@@ -65,6 +65,8 @@ def render_summary(result: TrainingResult) -> str:
         f"bundle      {result.digest}",
         f"model card  {result.card}",
     ]
+    if result.run.cache is not None:
+        lines.append(f"rows        {result.run.cache}")
     if result.latest is not None:
         lines.append(f"latest      {result.latest}")
     return "\n".join([*lines, *_proposal(result.proposal)])

@@ -45,7 +45,7 @@ def read(events: Path, truth: Path, plan: Plan) -> tuple[Dataset, TimeSplit]:
         report = import_events(events, canonical)
         build_training_rows(canonical, rows, plan, HORIZON, questions=True)
         table, _ = load_dataset(
-            rows,
+            [rows],
             canonical,
             truth,
             plan.input_names,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -71,7 +73,7 @@ def test_label_of_a_question_looks_ahead_from_its_own_instant(
         assert row.label == bool(((bought_at > at) & (bought_at <= at + HORIZON)).any())
 
 
-def test_idle_questions_are_uniform_over_the_time_of_the_pairs(
+def test_idle_questions_are_uniform_over_the_pairs_at_any_instant(
     rows: pd.DataFrame, events: pd.DataFrame
 ) -> None:
     idle = rows[rows["asked"] == "idle"]
@@ -82,12 +84,47 @@ def test_idle_questions_are_uniform_over_the_time_of_the_pairs(
     known = events.groupby(of_pair)["timestamp"].min().rename("known")
     bought = events[events["event_type"] == "purchase"].groupby(of_pair)["timestamp"].min().rename("bought")
     pairs = pd.concat([known, bought], axis=1)
+    of_day = events["timestamp"].dt.floor("D").value_counts()
     for repeat, asked in idle.groupby("repeat_candidate"):
-        start, end = (pairs["bought"], last) if repeat else (pairs["known"], pairs["bought"].fillna(last))
-        seconds = (end.clip(upper=last) if not repeat else pd.Series(last, pairs.index)) - start
-        seconds = seconds.dt.total_seconds().clip(lower=0).fillna(0)
+        start, end = (pairs["bought"], None) if repeat else (pairs["known"], pairs["bought"])
+        expected = pd.Series(0.0, pairs.index)
+        total = 0.0
+        for day, count in of_day[of_day.index <= last].items():
+            alive = _alive_share(start, end, day, day + pd.Timedelta(days=1))
+            rate = min(1.0, IDLE_SHARE * count / alive.sum()) if alive.sum() else 0.0
+            shown = alive if last > day + pd.Timedelta(days=1) else _alive_share(start, end, day, last)
+            expected += rate * shown
+            total += rate * shown.sum()
         counts = asked.groupby(of_pair).size().reindex(pairs.index, fill_value=0)
-        expected = seconds / seconds.sum() * IDLE_SHARE * len(events)
         # a systematic sample has the expected number, rounded up or down
-        assert (abs(counts - expected) < 1).all()
-        assert len(asked) == pytest.approx(IDLE_SHARE * len(events), rel=0.15)
+        assert (abs(counts - expected) < 1 + 1e-6).all()
+        assert len(asked) == pytest.approx(total, rel=0.15)
+        assert total > 300
+
+
+def _alive_share(
+    start: pd.Series, end: pd.Series | None, opens: pd.Timestamp, closes: pd.Timestamp
+) -> pd.Series:
+    """Return how much of a day each pair is in the group within a part of it."""
+    until = closes if end is None else end.fillna(closes).clip(upper=closes)
+    return ((until - start.clip(lower=opens)) / pd.Timedelta(days=1)).clip(lower=0).fillna(0)
+
+
+@pytest.mark.parametrize("days", [400, 401])
+def test_questions_of_a_day_do_not_depend_on_later_events(
+    folder: Path, rows: pd.DataFrame, events: pd.DataFrame, days: int
+) -> None:
+    first = events["timestamp"].min().floor("D")
+    end = first + pd.Timedelta(days=days)
+    until = pc.less(pc.field("timestamp"), pa.scalar(end + HORIZON + pd.Timedelta(hours=7)))
+    pq.write_table(pq.read_table(folder / "events.parquet", filters=until), folder / "earlier.parquet")
+    build_training_rows(
+        folder / "earlier.parquet", folder / "earlier-rows.parquet", PLAN, HORIZON, questions=True
+    )
+    earlier = pq.read_table(folder / "earlier-rows.parquet").to_pandas()
+    found, expected = (
+        each.loc[each["timestamp"] < end, ["timestamp", "asked", "user_id", "product_id", "event_id"]]
+        for each in (earlier, rows)
+    )
+    assert (expected["asked"] == "idle").sum() > 100
+    pd.testing.assert_frame_equal(found, expected)

@@ -61,7 +61,7 @@ def load(
     slice_by: tuple[str, ...] = (),
 ) -> tuple[Dataset, int]:
     return load_dataset(
-        folder / "rows.parquet",
+        [folder / "rows.parquet"],
         folder / "events.parquet",
         folder / truth if truth else None,
         ("second", "first"),
@@ -198,7 +198,7 @@ def test_number_beyond_float32_names_its_input(folder: Path) -> None:
 def test_missing_input_is_named(folder: Path) -> None:
     with pytest.raises(RowsError, match="input third is missing"):
         load_dataset(
-            folder / "rows.parquet", folder / "events.parquet", None, ("first", "third"),
+            [folder / "rows.parquet"], folder / "events.parquet", None, ("first", "third"),
             purchase_type="purchase", max_rows=10, seed=0, memory_limit="200MiB",
         )  # fmt: skip
 

@@ -54,6 +54,23 @@ def test_further_horizons_add_labels_and_change_nothing_else(tmp_path: Path) -> 
         np.testing.assert_array_equal(rows.labels[:shared], alone.labels[:shared])
 
 
+def test_rows_from_a_cache_make_the_same_dataset(tmp_path: Path) -> None:
+    cached = {"rows_cache": tmp_path / "cache", "horizon": "10d,3d,20d"}
+    end_us = EVENTS[-1].timestamp_us - 3 * DAY_US
+    history(tmp_path / "a", [each for each in EVENTS if each.timestamp_us < end_us], **cached)
+    found, plain = (
+        history(tmp_path / "b", EVENTS, **cached),
+        history(tmp_path / "c", EVENTS, horizon="10d,3d,20d"),
+    )
+    assert found.cache is not None
+    assert found.cache.cached > found.cache.computed > 0
+    np.testing.assert_allclose(found.dataset.inputs, plain.dataset.inputs, rtol=1e-6)
+    for name in ("labels", "timestamps_us", "repeat_candidates", "recency_days", "users", "asked"):
+        np.testing.assert_array_equal(getattr(found.dataset, name), getattr(plain.dataset, name))
+    for horizon, labels in plain.dataset.further.items():
+        np.testing.assert_array_equal(found.dataset.further[horizon], labels)
+
+
 def test_what_a_further_horizon_is_judged_on_no_evaluated_model_has_learnt_from(tmp_path: Path) -> None:
     found = history(tmp_path / "a", EVENTS, horizon="10d,3d,20d")
     for horizon, split in found.further_splits.items():

@@ -18,7 +18,7 @@ from reprise.features.executors import batch_sql
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import Outcome, refunded_purchases
 from reprise.features.plan import EntityName, EntityPlan, Plan
-from reprise.features.sampled_questions import sampled_questions
+from reprise.features.sampled_questions import expected_idle, known_pairs, sampled_questions
 from reprise.features.sql_dialect import SqlDialect
 from reprise.features.vectorizer import FeatureVectorizer
 from reprise.runtime.executor_settings import ExecutorName
@@ -171,6 +171,15 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         entity_plan = next(e for e in self._plan.entities if e.name == entity)
         self._load_final_tables()
         return self._stream(self._final_select(entity_plan))
+
+    def known_pairs(self) -> pa.RecordBatchReader:
+        """Return the rows of ``sampled_questions.known_pairs``."""
+        return self._stream(known_pairs(self._plan.purchase_type))
+
+    def expected_idle(self) -> dict[bool, int]:
+        """Return the sums of ``sampled_questions.expected_idle`` until the end of the last event's day."""
+        query = expected_idle(0, self._plan.purchase_type, self.dialect)
+        return {bool(repeat): int(expected) for repeat, expected in self._run(query)}
 
     def load_pairs(self, part_rows: int) -> list[int]:
         """Compute the states of all pairs with a purchase, for ``pair_rows``; return the number of pairs by part.

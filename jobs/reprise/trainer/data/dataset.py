@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Dataset(LabelledRows):
 
 
 def load_dataset(
-    rows: Path,
+    rows: Sequence[Path],
     events: Path,
     truth: Path | None,
     input_names: tuple[str, ...],
@@ -94,8 +95,8 @@ def load_dataset(
     """Return the labelled rows, at most ``max_rows`` of them sampled uniformly, and the number of labelled rows.
 
     Args:
-        rows: Parquet written by ``build_training_rows``; DuckDB spills next to it.
-        events: The canonical Parquet of its events.
+        rows: Parquet written by ``build_training_rows``, in one file or in several in order of time.
+        events: The canonical Parquet of its events; DuckDB spills next to it.
         truth: CSV or Parquet with ``event_id`` and ``probability``.
         input_names: The plan's inputs, in order.
         purchase_type: The type of the events that are predicted.
@@ -110,10 +111,10 @@ def load_dataset(
         TruthError: The truth file lacks a column or an event, or holds something that is no probability.
         TrainingRefusedError: No row has a label, or no event has one of the members.
     """
-    file = pq.ParquetFile(rows)
-    missing = [name for name in input_names if name not in file.schema_arrow.names]
-    if missing:
-        raise RowsError(f"{rows}: the plan's input {missing[0]} is missing ({len(missing)} in all)")
+    for path in rows:
+        missing = set(input_names).difference(pq.read_schema(path).names)
+        if missing:
+            raise RowsError(f"{path}: the plan's input {min(missing)} is missing ({len(missing)} in all)")
     columns = _read_columns(rows, events, truth, purchase_type, memory_limit, slice_by, further)
     labelled = np.flatnonzero(columns["labelled"])
     if len(labelled) == 0:
@@ -128,7 +129,7 @@ def load_dataset(
         at_events = kept[columns["asked"][kept] != ASKED.index("idle")]
         _check_probabilities(truth, columns["truth"][at_events], columns["event_id"], at_events)
     dataset = Dataset(
-        inputs=_read_inputs(file, input_names, kept),
+        inputs=_read_inputs(rows, input_names, kept),
         labels=columns["label"][kept],
         timestamps_us=columns["timestamp_us"][kept],
         repeat_candidates=columns["repeat_candidate"][kept],
@@ -141,7 +142,7 @@ def load_dataset(
         further={each: columns[further_label(each)][kept] for each in further},
     )
     if (np.diff(dataset.timestamps_us) < 0).any():
-        raise RowsError(f"{rows}: the rows are not in the order of their timestamps")
+        raise RowsError(f"{rows[0]}: the rows are not in the order of their timestamps")
     return dataset, len(labelled)
 
 
@@ -160,7 +161,7 @@ def _sampled_positions(total: int, rows: int, seed: int) -> npt.NDArray[np.int64
 
 
 def _read_columns(
-    rows: Path,
+    rows: Sequence[Path],
     events: Path,
     truth: Path | None,
     purchase_type: str,
@@ -173,7 +174,7 @@ def _read_columns(
     )
     labels = [further_label(each) for each in further]
     others = "".join(f"coalesce(r.{name}, false) AS {name}, " for name in labels)
-    with sql.connect(memory_limit=memory_limit, temp_directory=rows.parent) as connection:
+    with sql.connect(memory_limit=memory_limit, temp_directory=events.parent) as connection:
         join, column = "", "CAST(NULL AS DOUBLE)"
         if truth is not None:
             _create_truth_table(connection, truth)
@@ -215,14 +216,14 @@ def _read_columns(
                 r.user_id AS user_id,
                 list_position({list(ASKED)}, r.asked) - 1 AS asked,
                 {others}{members}
-            FROM read_parquet($rows, file_row_number = true) r
+            FROM read_parquet($rows, file_row_number = true, filename = true) r
             ASOF LEFT JOIN pairs p
                 ON r.user_id = p.user_id AND r.product_id = p.product_id AND r.timestamp > p.timestamp
             ASOF LEFT JOIN products q ON r.product_id = q.product_id AND r.timestamp > q.timestamp
             {join}
-            ORDER BY r.file_row_number
+            ORDER BY list_position($rows, r.filename), r.file_row_number
             """,
-            params={"rows": str(rows), "events": str(events), "purchase_type": purchase_type},
+            params={"rows": list(map(str, rows)), "events": str(events), "purchase_type": purchase_type},
         ).to_arrow_table()
     columns = {
         name: result[name].to_numpy()
@@ -295,12 +296,13 @@ def _check_probabilities(
 
 
 def _read_inputs(
-    file: pq.ParquetFile, names: tuple[str, ...], kept: npt.NDArray[np.int64]
+    files: Sequence[Path], names: tuple[str, ...], kept: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
     """Return the kept rows as float32; column-major, because trees read one input of many rows."""
     matrix = np.empty((len(kept), len(names)), dtype=np.float32, order="F")
     read = filled = 0
-    for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
+    batches = (pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=list(names)) for file in files)
+    for batch in chain.from_iterable(batches):
         end = int(np.searchsorted(kept, read + batch.num_rows))
         local = kept[filled:end] - read
         for position, name in enumerate(names):

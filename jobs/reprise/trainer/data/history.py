@@ -1,6 +1,7 @@
 """The history that a model is trained on: events, rows and their split by time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from reprise.runtime.executor_settings import ExecutorName
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.fingerprint import events_sha256
+from reprise.trainer.data.rows_cache import CacheUse, cached_rows
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.settings import TrainerSettings
 
@@ -37,6 +39,7 @@ class History:
     labelled_rows: int  # Number of labelled rows before sampling
     anomalies: Mapping[str, int]  # Number of events by anomaly
     executor: ExecutorName  # What computed the rows
+    cache: CacheUse | None  # What came from the cache of rows; None without one
 
 
 def read_history(
@@ -74,12 +77,12 @@ def read_history(
         bar.advance()
     executor = settings.choose_executor(report.rows_written)
     try:
-        dataset, labelled = compute_dataset(
-            events, rows, plan, settings, durations, executor, report.rows_written
+        dataset, labelled, use = compute_dataset(
+            events, rows, plan, settings, durations, executor, report.rows_written, settings.rows_cache
         )
     except NotEnoughEventsError as error:
         raise TrainingRefusedError(str(error), "event types mapped with --event-type TYPE=VALUE") from None
-    return History(events, sha256, report, split, further, dataset, labelled, anomalies, executor)
+    return History(events, sha256, report, split, further, dataset, labelled, anomalies, executor, use)
 
 
 def _further_split(
@@ -127,12 +130,15 @@ def compute_dataset(
     durations: dict[str, float],
     executor: ExecutorName,
     expected: int | None,
-) -> tuple[Dataset, int]:
-    """Return the rows of a plan, and how many of them are labelled."""
-    with timed(durations, "rows"), progress("Computing training rows", expected, "rows") as bar:
+    cache: Path | None = None,
+) -> tuple[Dataset, int, CacheUse | None]:
+    """Return the rows of a plan, how many of them are labelled, and what came from the cache if there is one."""
+    open_executor, use = executor_opener(settings, executor), None
+
+    def build(out: Path) -> None:
         build_training_rows(
             events,
-            rows,
+            out,
             plan,
             settings.default_horizon,
             refund_window=settings.refund_window,
@@ -140,12 +146,28 @@ def compute_dataset(
             further=settings.further_horizons,
             memory_limit=settings.memory_limit,
             temp_directory=rows.parent,
-            open_executor=executor_opener(settings, executor),
+            open_executor=open_executor,
             advance=bar.advance,
         )
+
+    with ExitStack() as resources:
+        with timed(durations, "rows"), progress("Computing training rows", expected, "rows") as bar:
+            if cache is None:
+                build(rows)
+                files = [rows]
+            else:
+                kept = cached_rows(cache, events, rows.parent, plan, settings, open_executor, build)
+                files, use = resources.enter_context(kept)
+        dataset, labelled = _load(files, events, plan, settings, durations)
+    return dataset, labelled, use
+
+
+def _load(
+    files: Sequence[Path], events: Path, plan: Plan, settings: TrainerSettings, durations: dict[str, float]
+) -> tuple[Dataset, int]:
     with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
         loaded = load_dataset(
-            rows,
+            files,
             events,
             settings.truth,
             plan.input_names,

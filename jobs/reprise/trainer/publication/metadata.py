@@ -13,6 +13,7 @@ from reprise.event_files.report import ImportReport
 from reprise.events import format_timestamp
 from reprise.runtime.durations import format_duration
 from reprise.runtime.executor_settings import ExecutorName
+from reprise.trainer.data.rows_cache import CacheUse
 from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.settings import TrainerSettings
@@ -28,6 +29,7 @@ class Run:
     report: ImportReport  # The report of the events' import
     settings: TrainerSettings  # The run's settings
     executor: ExecutorName  # What computed the rows
+    cache: CacheUse | None = None  # What came from the cache of rows
 
     def age_days(self, instant: str) -> float:
         """Return how long before this run an RFC 3339 time was, in days; negative if it was later."""
