@@ -27,15 +27,10 @@ demo: tools ## Run the whole platform on this machine, from raw events to a live
 WORKERS ?= 3
 
 test: test-tools ## Lint, types, import contracts; unit, property and integration tests (WORKERS=0: one at a time)
-	@mkdir -p build; $(MAKE) --no-print-directory lint >build/lint.log 2>&1 & lint=$$!; \
-	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --ignore tests/e2e $(PYTEST); \
-	tests=$$?; wait $$lint; lint=$$?; cat build/lint.log; exit $$((tests ? tests : lint))
+	@.ci/test --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder --ignore tests/e2e $(PYTEST)
 
 lint: setup ## Check style, formatting, types and import contracts
-	@.venv/bin/ruff check .
-	@.venv/bin/ruff format --check --quiet .
-	@.venv/bin/mypy libs/reprise feature_repo/reprise services/reprise jobs/reprise charts/dashboards
-	@.venv/bin/lint-imports --no-logo
+	@.ci/lint
 
 format: setup ## Format the code and sort its imports
 	@.venv/bin/ruff check --fix .

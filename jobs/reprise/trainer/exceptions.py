@@ -21,7 +21,7 @@ class TruthError(TrainerError):
 
 
 class RowsError(TrainerError):
-    """The training rows do not match the plan."""
+    """The training rows do not match the plan, or their cache cannot be read or written."""
 
 
 class GraphMismatchError(TrainerError):

@@ -79,8 +79,9 @@ class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
         0,
         ge=0,
         le=24,
-        description="Number of earlier dates, one label window apart, as of which a model is trained as well, to judge"
-        " it in its first label window in service; for the summary and the card. Each takes as long as one model.",
+        description="Number of backtests: models that are trained as they would have been one, two, … label windows"
+        " ago, and judged on the label window after, for summary, card and metadata.json. Each takes as long as one"
+        " model.",
     )
     slice_by: str = Field(
         "",
@@ -110,7 +111,8 @@ class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
     rows_cache: Annotated[Path | None, click.Path(path_type=Path, file_okay=False, writable=True)] = Field(
         None,
         description="Directory that keeps the training rows of each day, and the states after the last, for the next"
-        " training on a longer history of the same events; it has a directory for itself.",
+        " training on a longer history of the same events. Give it one of its own: other files rows-*.parquet and"
+        " states-*.parquet there are deleted.",
     )
     set_latest: bool = Field(
         True,

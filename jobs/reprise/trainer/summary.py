@@ -155,10 +155,11 @@ def _backtests(result: TrainingResult) -> list[str]:
     asked = result.run.settings.backtests
     if not asked:
         return []
-    found, window = result.model.backtests, format_duration(result.run.settings.label_span)
-    lines = ["", f"In service: models as of earlier dates, judged on the {window} after each"]
-    if len(found) < asked:
-        lines.append(f"  {len(found)} of {asked}: the history is too short for the others")
+    found, ended = result.model.backtests.found, result.model.backtests.ended
+    window = format_duration(result.run.settings.label_span)
+    lines = ["", f"Backtests: models as of earlier dates, judged on the {window} after each"]
+    if ended is not None:
+        lines.append(f"  {len(found)} of {asked}: {ended}")
     if not found:
         return lines
     columns = ("rows", "positive", "ROC AUC", "95% interval", "repeat AUC", "oracle AUC", "Brier")

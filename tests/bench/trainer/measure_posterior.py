@@ -36,6 +36,7 @@ def posterior_of(
     for _, mine in by_user(users):
         wanted = instant[mine] >= first_us
         probability[mine] = oracle.predict(product[mine], event_type[mine], instant[mine], wanted)
+    assert (np.diff(instant) > 0).all(), "events of a shop have instants of their own"
     place = np.searchsorted(instant, rows.timestamps_us)
     assert (instant[place] == rows.timestamps_us).all()
     return probability[place]

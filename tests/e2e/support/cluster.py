@@ -234,7 +234,7 @@ class Platform:
         return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
 
     def remove(self, *, wait: bool = True) -> None:
-        """Delete the namespace, and wait until it is gone, unless nothing comes after."""
+        """Delete the namespace; by default wait until it is gone, as each installation in it does before it begins."""
         options = ("--ignore-not-found", "--timeout=180s", f"--wait={str(wait).lower()}")
         self.cluster.kubectl("delete", "namespace", self.namespace, *options)
 

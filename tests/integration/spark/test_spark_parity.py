@@ -227,6 +227,20 @@ def test_only_the_first_row_of_an_event_id_before_an_instant_is_loaded(
     assert (expected_count, expected.equals(on_spark.cast(expected.schema))) == (2, True)
 
 
+def test_what_a_snapshot_has_besides_states_is_the_same(spark: SparkExecutor, duckdb: BatchExecutor) -> None:
+    table = event_table(random_history(11, 300, users=9, products=7))
+
+    def known(executor: PlanExecutor) -> tuple[dict[bool, int], list[dict[str, object]]]:
+        executor.load_events(table)
+        pairs = executor.known_pairs().read_all().to_pylist()
+        return executor.expected_idle(), sorted(pairs, key=lambda each: (each["user_id"], each["product_id"]))
+
+    expected, pairs = known(duckdb)
+    assert known(spark) == (expected, pairs)
+    assert set(expected) == {False, True}
+    assert len(pairs) > 20
+
+
 def test_a_failure_of_spark_is_a_feature_engine_error(spark: SparkExecutor, tmp_path: Path) -> None:
     events = event_table([view(NOW)])
     pq.write_table(events, tmp_path / "events.parquet")

@@ -1,6 +1,5 @@
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,52 +7,22 @@ import pytest
 
 from reprise.bundle import KindVerdict
 from reprise.evaluation.poisson_gamma import PastPurchases
-from reprise.evaluation.time_split import Span, TimeSplit, split_by_time
+from reprise.evaluation.time_split import Span, TimeSplit
 from reprise.features.request_kinds import ONE_KIND, KindColumns
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.evaluation.held_out import evaluate_slices, score_intervals
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.model.backtests import Backtest, backtest
 from reprise.trainer.model.beta_calibration import fit_beta_calibration, recency_weights
 from reprise.trainer.model.calibrated_forest import CalibratedForest
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
 from reprise.trainer.model.forest import LEAF_ROWS, ForestParameters, choose_parameters, grow_split_forest
 from reprise.trainer.model.importance import group_importances
 from reprise.trainer.model.learning_curve import learning_curve
-from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.threshold import Thresholds
+from support.labelled_rows import DAY_US, NAMES, SETTINGS, make_table
 
 pytestmark = pytest.mark.slow
-
-DAY_US = 86_400_000_000
-HORIZON = timedelta(days=10)
-NAMES = ("due", "affinity", "noise", "constant")
-SETTINGS = TrainerSettings(events="e.csv", out="models", horizon=HORIZON, seed=1, jobs=2, cv_folds=2)
-
-
-def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tuple[Dataset, TimeSplit]:
-    """A year of rows whose label depends on a cycle since the last purchase and on an affinity."""
-    random = np.random.default_rng(seed)
-    timestamps = np.sort(random.integers(0, 365 * DAY_US, rows))
-    recency = random.uniform(0, 60, rows)
-    recency[random.random(rows) < 0.6] = np.nan
-    affinity = random.normal(size=rows)
-    cycle = np.where(np.isnan(recency), -1.0, 2.5 * np.exp(-(((np.nan_to_num(recency) - 30) / 10) ** 2)))
-    probability = 1 / (1 + np.exp(-(cycle + affinity - 1.5)))
-    inputs = np.column_stack((recency, affinity, random.normal(size=rows), np.ones(rows)))
-    table = Dataset(
-        inputs=np.asfortranarray(inputs, dtype=np.float32),
-        labels=random.random(rows) < probability,
-        timestamps_us=timestamps,
-        repeat_candidates=~np.isnan(recency),
-        recency_days=recency,
-        users=random.integers(0, 400, rows),
-        asked=np.zeros(rows, np.int8),
-        truth=probability if truth else None,
-        past=PastPurchases(*[np.where(np.isnan(recency), np.nan, 1.0)] * 7),
-    )
-    return table, split_by_time(0, 365 * DAY_US, HORIZON)
 
 
 def fit(table: Dataset, split: TimeSplit, **changes: Any) -> FittedModel:
@@ -418,44 +387,3 @@ def test_learning_curve_rises_with_the_rows_and_ends_at_all_of_them() -> None:
     assert latest.rows == pytest.approx(len(train) / 2, rel=0.1)
     assert curve[0].overall < curve[-1].overall
     assert curve[0].repeat_candidates < curve[-1].repeat_candidates
-
-
-def test_backtests_are_of_consecutive_label_windows_until_the_chosen_parameters_would_be_from_the_future() -> (
-    None
-):
-    table, split = make_table(6_000)
-    found = run_backtests(table, split, 24)
-    spans = [each.judged for each in found]
-    assert spans[0].end_us == split.evaluation.end_us
-    assert all(later.start_us == earlier.end_us for later, earlier in pairwise(spans))
-    assert {each.length_us for each in spans} == {HORIZON // timedelta(microseconds=1)}
-    oldest_label_us = spans[-1].start_us - split.label_window_us
-    assert split.train.end_us <= oldest_label_us < split.train.end_us + split.label_window_us
-    rows = [each.trained_rows for each in found]
-    assert rows == sorted(rows, reverse=True)
-    assert all(each.intervals["overall"]["roc_auc"].value > 0.6 for each in found)
-
-
-def test_a_backtest_knows_no_label_that_was_not_known_at_its_date() -> None:
-    table, split = make_table(4_000)
-    [known] = run_backtests(table, split, 1)
-    start_us = known.judged.start_us
-    gap = Span(start_us - split.label_window_us, start_us).rows(table.timestamps_us)
-    labels = table.labels.copy()
-    labels[gap] = ~labels[gap]
-    assert run_backtests(replace(table, labels=labels), split, 1) == (known,)
-    labels[gap.start - 200 : gap.start] ^= True
-    assert run_backtests(replace(table, labels=labels), split, 1) != (known,)
-
-
-def test_too_few_labels_end_the_backtests() -> None:
-    table, split = make_table(4_000)
-    labels = table.labels.copy()
-    last = Span(split.evaluation.end_us - split.label_window_us, split.evaluation.end_us)
-    labels[last.rows(table.timestamps_us)] = False
-    assert run_backtests(replace(table, labels=labels), split, 2) == ()
-
-
-def run_backtests(table: Dataset, split: TimeSplit, count: int) -> tuple[Backtest, ...]:
-    settings = SETTINGS.model_copy(update={"backtests": count})
-    return backtest(table, split, ForestParameters(trees=10), NAMES, settings, ONE_KIND)

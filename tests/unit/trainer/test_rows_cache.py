@@ -1,6 +1,8 @@
 """The cache of training rows: what it gives equals what is computed from the whole history."""
 
+import fcntl
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,20 +11,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from structlog.testing import capture_logs
 
 from reprise.events import Event, event_key
 from reprise.events.event import ERASED_PREFIX
+from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.plan_executor import PlanExecutor
+from reprise.features.executors.state_fold import Snapshot, StateFold
 from reprise.features.parity.comparison import compare, feature_scales
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
-from reprise.trainer.data.rows_cache import CacheUse, cached_rows
+from reprise.trainer.data.rows_cache import CacheUse, _lock, cached_rows
+from reprise.trainer.exceptions import RowsError
 from reprise.trainer.settings import TrainerSettings
 from support.hard_histories import largest_amount, random_history
 from support.histories import event_table
 from support.plans import checked_in_plan
 from support.served_bundles import small_plan
+from support.waiting import wait_until
 
 DAY_US = 86_400_000_000
 EVENTS = random_history(5, 1_500, users=20, products=9, years=0.15)
@@ -125,7 +132,7 @@ def test_rows_of_an_erased_user_are_computed_without_the_user(nights: Nights) ->
 
 
 def test_interrupted_runs_leave_a_cache_that_the_next_can_use(nights: Nights) -> None:
-    with pytest.raises(InterruptedError):
+    with pytest.raises(KilledError):
         nights.train(until(40.3), open_executor=interrupt)
     assert nights.train(until(40.3)) == CacheUse(0, 34)
     assert nights.train(until(41.6)) == CacheUse(34, 1)
@@ -138,8 +145,69 @@ def test_interrupted_runs_leave_a_cache_that_the_next_can_use(nights: Nights) ->
     assert not left.exists()
 
 
+def test_a_snapshot_that_lacks_a_file_is_not_used_and_the_one_before_is(nights: Nights) -> None:
+    nights.train(until(40.3))
+    nights.train(until(41.6))
+    *_, incomplete = sorted(nights.cache.glob("states-*-known_pairs.parquet"))
+    incomplete.unlink()
+    assert nights.train(until(42.3)) == CacheUse(35, 1)
+    assert len(list(nights.cache.glob("states-*-known_pairs.parquet"))) == 2
+
+
+def test_several_days_leave_two_snapshots_and_none_in_between(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    advance = StateFold.advance
+
+    def counted(fold: StateFold, after: Snapshot) -> None:
+        advance(fold, after)
+        counts.append(len(list(nights.cache.glob("states-*-known_pairs.parquet"))))
+
+    monkeypatch.setattr(StateFold, "advance", counted)
+    monkeypatch.setattr("reprise.trainer.data.rows_cache._MAX_FOLDED_SHARE", 1.0)
+    nights.train(until(40.3))
+    assert nights.train(until(46.3)) == CacheUse(34, 6)
+    assert counts == [2, 3, 4, 4, 4, 4]
+    assert len(list(nights.cache.glob("states-*-known_pairs.parquet"))) == 2
+
+
+def test_code_of_another_release_takes_no_row(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    nights.train(until(40.3))
+    monkeypatch.setattr("reprise.trainer.data.rows_cache._engine_digest", lambda: "another")
+    assert nights.train(until(40.3)) == CacheUse(0, 34)
+
+
+def test_without_events_that_make_features_it_is_said_as_without_a_cache(nights: Nights) -> None:
+    others = [replace(event, event_type="search") for event in until(40.3)]
+    with pytest.raises(NotEnoughEventsError, match="no event is of a type that makes features"):
+        nights.train(others)
+
+
+def test_a_directory_that_cannot_be_made_is_named(nights: Nights) -> None:
+    nights.cache.write_text("a file")
+    with pytest.raises(RowsError, match=r"cache of --rows-cache: .*File exists"):
+        nights.train(until(40.3))
+
+
+def test_a_second_training_waits_until_the_first_has_read_its_rows(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as first, (tmp_path / "lock").open("w") as second:
+        _lock(first, tmp_path)
+        with ThreadPoolExecutor(1) as pool, capture_logs() as logs:
+            waiting = pool.submit(_lock, second, tmp_path)
+            wait_until("it waits", lambda: logs, 10)
+            assert not waiting.done()
+            fcntl.flock(first, fcntl.LOCK_UN)
+            waiting.result(10)
+    assert [entry["event"] for entry in logs] == ["waits_for_another_training"]
+
+
+class KilledError(Exception):
+    pass
+
+
 def interrupt(*_: object, **__: object) -> PlanExecutor:
-    raise InterruptedError
+    raise KilledError
 
 
 def test_another_plan_or_label_takes_no_row_that_it_would_change(nights: Nights) -> None:

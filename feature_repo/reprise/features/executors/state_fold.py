@@ -40,6 +40,11 @@ class Snapshot:
         """Return SQL of one of its tables."""
         return f"read_parquet({sql.literal(self.files[name])})"
 
+    def remove(self) -> None:
+        """Remove its files."""
+        for path in self.files.values():
+            path.unlink(missing_ok=True)
+
 
 def write_snapshot(executor: PlanExecutor, plan: Plan, snapshot: Snapshot) -> None:
     """Write the snapshot of an executor that has loaded all events before its end."""
@@ -168,8 +173,8 @@ class StateFold(BatchExecutor):
                     FROM events WHERE event_type = {sql.literal(self._plan.purchase_type)}
                     UNION ALL
                     SELECT user_id, product_id, epoch_us(timestamp), NULL,
-                           (list_position([{files}], filename), file_row_number), NULL
-                    FROM read_parquet([{files}], filename = true, file_row_number = true)
+                           (file_index, file_row_number), NULL
+                    FROM read_parquet([{files}], file_row_number = true)
                 )
             ) WHERE place IS NOT NULL ORDER BY place
             """
@@ -204,7 +209,7 @@ class StateFold(BatchExecutor):
         for entity, view, rows in zip(self._plan.entities, self._views, states, strict=True):
             positions = [entity.field_index[field.name] for field in view.fields]
             columns = [[row[at] for row in rows] for at in positions]
-            matrices.append(np.array(columns, dtype=np.float64).T)
+            matrices.append(np.array(columns, dtype=np.float64).reshape(len(positions), batch.num_rows).T)
         request = (
             batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
             for name in ("ts", "amount", "is_purchase")

@@ -22,6 +22,7 @@ class DemoResult:
 
     evaluation: Mapping[str, Any]
     backtests: Sequence[Mapping[str, Any]]
+    backtests_ended: str | None
     ranking: Mapping[str, Any] | None
     demand: Mapping[str, Any]
     retention: Mapping[str, Any] | None
@@ -76,8 +77,8 @@ def print_report(
     )
     table.add_row("", _gap(overall))
     table.add_row("calibration", _calibration(result.evaluation))
-    for line in _in_service(result.backtests):
-        table.add_row("in service", line)
+    for line in _backtest_lines(result):
+        table.add_row("backtest", line)
     for comparison in result.comparisons:
         table.add_row(
             "parity",
@@ -135,11 +136,11 @@ def _calibration(evaluation: Mapping[str, Any]) -> str:
     return f"mean gap between predicted and observed rate: {'; '.join(errors)}"
 
 
-def _in_service(backtests: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what a model as of an earlier date was worth in its first label window."""
-    if not backtests:
-        return ["the history is too short for a backtest"]
-    test = backtests[0]
+def _backtest_lines(result: DemoResult) -> list[str]:
+    """Return what a model as of an earlier date was worth in its first label window in service."""
+    if not result.backtests:
+        return [f"none: {result.backtests_ended}"]
+    test = result.backtests[0]
     overall, repeat = test["evaluation"]["overall"], test["evaluation"]["repeat_candidates"]
     auc, line = (
         overall["model"]["roc_auc"],
@@ -148,7 +149,7 @@ def _in_service(backtests: Sequence[Mapping[str, Any]]) -> list[str]:
     line += f" AUC {auc:.3f}, bought before {_number(repeat and repeat['model']['roc_auc'])}"
     if overall.get("oracle"):
         oracle = overall["oracle"]["roc_auc"]
-        line += f"; oracle {oracle:.3f}, of whose lead over chance the model has {(auc - 0.5) / (oracle - 0.5):.1%}"
+        line += f"; oracle {oracle:.3f}, (AUC − 0.5) is {(auc - 0.5) / (oracle - 0.5):.1%} of the oracle's"
     return [line, _calibration(test["evaluation"])]
 
 

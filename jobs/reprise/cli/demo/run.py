@@ -154,6 +154,7 @@ class _Demo:
         return DemoResult(
             evaluation=metadata["evaluation"],
             backtests=metadata["backtests"],
+            backtests_ended=metadata["backtests_ended"],
             ranking=metadata["buy_again"],
             demand=demand,
             retention=retention,

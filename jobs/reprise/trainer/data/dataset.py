@@ -216,12 +216,12 @@ def _read_columns(
                 r.user_id AS user_id,
                 list_position({list(ASKED)}, r.asked) - 1 AS asked,
                 {others}{members}
-            FROM read_parquet($rows, file_row_number = true, filename = true) r
+            FROM (SELECT *, file_index FROM read_parquet($rows, file_row_number = true)) r
             ASOF LEFT JOIN pairs p
                 ON r.user_id = p.user_id AND r.product_id = p.product_id AND r.timestamp > p.timestamp
             ASOF LEFT JOIN products q ON r.product_id = q.product_id AND r.timestamp > q.timestamp
             {join}
-            ORDER BY list_position($rows, r.filename), r.file_row_number
+            ORDER BY r.file_index, r.file_row_number
             """,
             params={"rows": list(map(str, rows)), "events": str(events), "purchase_type": purchase_type},
         ).to_arrow_table()

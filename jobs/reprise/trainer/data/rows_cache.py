@@ -1,18 +1,20 @@
 """Training rows that are kept from one training to the next: a Parquet file per day, and the states after the last.
 
 A file's name has a hash of all that its rows depend on. So what exists is valid, whatever a run was interrupted at:
-rows depend on the plan and on the events until the end of their day, their labels on the events of the label window.
+rows depend on the engine's code, the plan and the events until the end of their day, their labels also on the events of
+the label window.
 """
 
 import fcntl
 import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from typing import IO
 
 import duckdb
 import numpy as np
@@ -21,21 +23,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+import reprise.features
 from reprise import sql
-from reprise.features import sampled_questions
 from reprise.features.accumulators import MICROSECONDS_PER_DAY
+from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.features.executors.state_fold import SNAPSHOT_TABLES, Snapshot, StateFold, write_snapshot
 from reprise.features.plan import Plan
 from reprise.features.training_rows import further_label, training_batch, training_schema
 from reprise.runtime.durations import microseconds
 from reprise.runtime.files import atomic_write
+from reprise.runtime.logs import get_logger
+from reprise.trainer.exceptions import RowsError
 from reprise.trainer.settings import TrainerSettings
 
-_FORMAT = 1
+_log = get_logger(__name__)
 _KEPT_SNAPSHOTS = 2
-_MAX_FOLDED_SHARE = 0.5
-"""Share of the events above which SQL computes all rows: one event costs about as much either way."""
+_MAX_FOLDED_SHARE = 0.3
+"""Share of the events above which SQL computes all rows: to fold an event takes about three times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ def cached_rows(
     open_executor: Callable[..., PlanExecutor],
     build: Callable[[Path], object],
 ) -> Iterator[tuple[list[Path], CacheUse]]:
-    """Give the files of all labelled rows in order of time, which nobody changes within the block, and their origin.
+    """Return the files of all labelled rows in order of time, and how many days were in the cache.
+
+    Within the block no other training changes the files.
 
     Args:
         cache: The directory of the cache, of one history and plan; files of others are removed from it.
@@ -85,11 +92,28 @@ def cached_rows(
         settings: Horizons, refund window and memory limit.
         open_executor: Computes the states after the first days, as ``build`` their rows.
         build: Writes the rows of all events, as ``build_training_rows`` does.
+
+    Raises:
+        RowsError: The directory or the temporary folder cannot be read or written.
+        FeatureEngineError: The rows cannot be computed.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield _RowsCache(cache, events, folder, plan, settings).update(open_executor, build)
+    cache = cache.expanduser()
+    with ExitStack() as resources:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            _lock(resources.enter_context((cache / "lock").open("w")), cache)
+            found = _RowsCache(cache, events, folder, plan, settings).update(open_executor, build)
+        except (OSError, duckdb.IOException) as error:
+            raise RowsError(f"the directory {cache} of --rows-cache: {sql.first_line(error)}") from error
+        yield found
+
+
+def _lock(file: IO[str], cache: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _log.info("waits_for_another_training", rows_cache=str(cache))
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 class _RowsCache:
@@ -119,12 +143,13 @@ class _RowsCache:
         if not self._whole:
             rows = self._folder / "rows.parquet"
             build(rows)
+            self._remove_others()
             return [rows], CacheUse(0, 0)
         sources = {day: found for day in self._whole if (found := self._find(day)) is not None}
         missing = [day for day in self._whole if day not in sources]
         first = missing[0].start_us if missing else self._last_us
         base = next((d for d in reversed(self._whole) if d.start_us < first and self._has_states(d)), None)
-        if base is None or self._is_long(base):
+        if base is None or self._is_cheaper_in_sql(base):
             self._rebuild(open_executor, build)
             sources.clear()
         else:
@@ -150,7 +175,7 @@ class _RowsCache:
     def _has_states(self, day: _Day) -> bool:
         return all(path.exists() for path in self._snapshot(day).files.values())
 
-    def _is_long(self, base: _Day) -> bool:
+    def _is_cheaper_in_sql(self, base: _Day) -> bool:
         counts = np.array([day.events for day in self._days])
         later = np.array([base.end_us <= day.start_us <= self._last_us for day in self._days])
         return bool(counts[later].sum() > _MAX_FOLDED_SHARE * counts.sum())
@@ -184,12 +209,16 @@ class _RowsCache:
         ) as fold:
             window_us = microseconds(self._settings.label_span)
             fold.load_rows(self._events, self._snapshot(base), window_us, self._refund_us)
+            folded: list[_Day] = []
             for day in self._whole:
                 if day.start_us > base.start_us:
                     rows = self._folder / f"{day.name}.parquet"
                     self._write_folded(fold, rows, day.end_us)
                     fold.advance(self._snapshot(day))
                     unlabelled[self._files[day]] = rows
+                    folded.append(day)
+                    if len(folded) > _KEPT_SNAPSHOTS:
+                        self._snapshot(folded.pop(0)).remove()
             rest = self._folder / "unlabelled-rest.parquet"
             self._write_folded(fold, rest, self._last_us + 1)
             unlabelled[self._rest] = rest
@@ -250,12 +279,21 @@ def _scan_days(events: Path, plan: Plan, memory_limit: str) -> tuple[list[_Day],
             """,
             [str(events)],
         ).fetchall()
-    shares = (sampled_questions.IDLE_SHARE, sampled_questions.AFTER_SHARE, sampled_questions.AFTER_US)
-    digest, days = _digest(_FORMAT, duckdb.__version__, plan.hash, shares), []
+    instants = [last for *_, last in found if last is not None]
+    if not instants:
+        raise NotEnoughEventsError(f"no event is of a type that makes features: {types}")
+    digest, days = _digest(_engine_digest(), duckdb.__version__, plan.hash), []
     for day, *content_of_day, count, _ in found:
         digest = _digest(digest, day, [str(each) for each in content_of_day])
         days.append(_Day(day * MICROSECONDS_PER_DAY, digest, count))
-    return days, max(last for *_, last in found if last is not None)
+    return days, max(instants)
+
+
+def _engine_digest() -> str:
+    """Return a digest of the code that computes rows, states and labels."""
+    folder = Path(reprise.features.__path__[0])
+    sources = [*sorted(folder.rglob("*.py")), Path(__file__)]
+    return _digest(*(hashlib.sha256(source.read_bytes()).hexdigest() for source in sources))
 
 
 def _pieces_by_day(rows: Path) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -1,8 +1,8 @@
 """Walk-forward backtests: models as of earlier dates, each judged in its first label window in service.
 
-Each is fitted as the published model is, on what was known at its date: rows whose labels were. So it says what a
-published model is worth in service, which the published model itself cannot be measured on yet. Tashman, *Out-of-sample
-tests of forecasting accuracy* (2000), calls it rolling-origin evaluation.
+Each is fitted as the published model is, on the rows whose labels were known at its date. So they say what a published
+model is worth in service, which cannot be measured on today's yet. Tashman, *Out-of-sample tests of forecasting
+accuracy* (2000), calls it rolling-origin evaluation.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from reprise.features.request_kinds import KindColumns
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.labelled_rows import too_few_labels
+from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.calibrated_forest import fit_published
 from reprise.trainer.model.forest import ForestParameters
 from reprise.trainer.model.judgement import judge
@@ -37,6 +38,14 @@ class Backtest:
         return format_timestamp(self.judged.start_us)[:10]
 
 
+@dataclass(frozen=True, slots=True)
+class Backtests:
+    """The backtests of a training, the newest first, and why there are fewer than asked for, if so."""
+
+    found: tuple[Backtest, ...] = ()
+    ended: str | None = None
+
+
 def backtest(
     dataset: Dataset,
     split: TimeSplit,
@@ -44,35 +53,54 @@ def backtest(
     input_names: tuple[str, ...],
     settings: TrainerSettings,
     columns: KindColumns,
-) -> tuple[Backtest, ...]:
-    """Return up to ``settings.backtests`` backtests, the newest first; fewer if the history is too short for more.
+) -> Backtests:
+    """Return up to ``settings.backtests`` backtests.
 
-    ``parameters`` were chosen on the training span of ``split``, so a model as of a date at which its labels were not
-    known yet is left out.
+    They end at the first date that has too little data, or that is before the labels were known on which
+    ``parameters`` were chosen: those of the training span of ``split``.
+
+    Raises:
+        GraphMismatchError: ONNX Runtime and scikit-learn disagree about a model.
     """
-    found = []
+    found: list[Backtest] = []
     with progress("Backtesting", settings.backtests, "models") as bar:
         for number in range(1, settings.backtests + 1):
             start_us = split.evaluation.end_us - number * split.label_window_us
+            if start_us - split.label_window_us < split.train.end_us:
+                return Backtests(tuple(found), "the history is too short for an earlier date")
             judged = Span(start_us, start_us + split.label_window_us)
-            refit, recent = split.refit_as_of(start_us)
-            if refit.end_us < split.train.end_us:
-                break
-            rows, train, calibration = (dataset.within(span) for span in (judged, refit, recent))
-            parts = {"training": train, "calibration": calibration, "evaluation": rows}
-            labels = {name: part.at_events for name, part in parts.items()}
-            if too_few_labels(labels, settings.default_horizon) is not None:
-                break
-            model = fit_published(train, recent, parameters, input_names, settings, columns, {})
-            judgement = judge(
-                model.scorer,
-                model.thresholds,
-                rows,
-                train=train,
-                calibration=calibration,
-                columns=columns,
-                settings=settings,
-            )
-            found.append(Backtest(judged, len(train), judgement.evaluation, judgement.intervals))
+            try:
+                found.append(_as_of(judged, dataset, split, parameters, input_names, settings, columns))
+            except TrainingRefusedError as refused:
+                date = format_timestamp(start_us)[:10]
+                return Backtests(tuple(found), f"as of {date}, {refused.reason}")
             bar.advance()
-    return tuple(found)
+    return Backtests(tuple(found))
+
+
+def _as_of(
+    judged: Span,
+    dataset: Dataset,
+    split: TimeSplit,
+    parameters: ForestParameters,
+    input_names: tuple[str, ...],
+    settings: TrainerSettings,
+    columns: KindColumns,
+) -> Backtest:
+    refit, recent = split.refit_as_of(judged.start_us)
+    rows, train, calibration = (dataset.within(span) for span in (judged, refit, recent))
+    parts = {"training": train, "calibration": calibration, "evaluation": rows}
+    labels = {name: part.at_events for name, part in parts.items()}
+    if (problem := too_few_labels(labels, settings.default_horizon)) is not None:
+        raise TrainingRefusedError(problem, "a longer history")
+    model = fit_published(train, recent, parameters, input_names, settings, columns, {})
+    judgement = judge(
+        model.scorer,
+        model.thresholds,
+        rows,
+        train=train,
+        calibration=calibration,
+        columns=columns,
+        settings=settings,
+    )
+    return Backtest(judged, len(train), judgement.evaluation, judgement.intervals)

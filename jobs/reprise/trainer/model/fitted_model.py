@@ -24,7 +24,7 @@ from reprise.trainer.evaluation.held_out import (
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
 from reprise.trainer.evaluation.verdicts import judge_verdicts
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.model.backtests import Backtest, backtest
+from reprise.trainer.model.backtests import Backtests, backtest
 from reprise.trainer.model.calibrated_forest import CalibratedForest, fit_forest, fit_published
 from reprise.trainer.model.forest import ForestParameters, Selection, choose_parameters
 from reprise.trainer.model.importance import importances
@@ -57,7 +57,7 @@ class FittedModel(JudgedModel):
     slices: Mapping[str, list[EvaluatedSlice]]  # By dimension
     importances: tuple[Importance, ...]  # The inputs, the most important first
     learning_curve: tuple[CurvePoint, ...]  # Empty unless asked for
-    backtests: tuple[Backtest, ...]  # The newest first
+    backtests: Backtests  # None found unless asked for
     score_histogram: Histogram
     feature_histograms: dict[str, Histogram]  # Each input over the rows that the published model is grown on
     durations: dict[str, float]  # Seconds by step
@@ -99,7 +99,7 @@ def fit_model(
     if settings.learning_curve:
         with timed(durations, "learning curve"):
             curve = learning_curve(train, split.train, predictions.rows, parameters, columns, settings)
-    earlier: tuple[Backtest, ...] = ()
+    earlier = Backtests()
     if settings.backtests:
         with timed(durations, "backtests"):
             earlier = backtest(dataset, split, parameters, input_names, settings, columns)

@@ -92,8 +92,9 @@ def build_metadata(
                 "evaluation": each.evaluation.model_dump(mode="json"),
                 "intervals": _known_intervals(each.intervals),
             }
-            for each in model.backtests
+            for each in model.backtests.found
         ],
+        "backtests_ended": model.backtests.ended,
         "buy_again": None if ranking is None else _describe_ranking(ranking),
         "users": {"refused": users} if isinstance(users, str) else users.description.model_dump(mode="json"),
         "over_time": [
