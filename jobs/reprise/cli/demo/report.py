@@ -125,7 +125,7 @@ def _gap(overall: Mapping[str, Any]) -> str:
         return "no truth file, so no oracle"
     gap = overall["oracle"]["roc_auc"] - overall["model"]["roc_auc"]
     known = "given hidden constants, last purchase and event type"
-    return f"{gap:.3f} below the oracle ({known}): {share:.0%} of the achievable AUC above recency"
+    return f"{gap:.3f} below the oracle ({known}): {share:.0%} of the oracle's AUC above recency"
 
 
 def _calibration(evaluation: Mapping[str, Any]) -> str:
@@ -142,11 +142,8 @@ def _backtest_lines(result: DemoResult) -> list[str]:
         return [f"none: {result.backtests_ended}"]
     test = result.backtests[0]
     overall, repeat = test["evaluation"]["overall"], test["evaluation"]["repeat_candidates"]
-    auc, line = (
-        overall["model"]["roc_auc"],
-        f"a model as of {test['start'][:10]}, judged until {test['end'][:10]}:",
-    )
-    line += f" AUC {auc:.3f}, bought before {_number(repeat and repeat['model']['roc_auc'])}"
+    auc, before = overall["model"]["roc_auc"], _number(repeat and repeat["model"]["roc_auc"])
+    line = f"a model as of {test['start'][:10]}, judged until {test['end'][:10]}: AUC {auc:.3f}, bought before {before}"
     if overall.get("oracle"):
         oracle = overall["oracle"]["roc_auc"]
         line += f"; oracle {oracle:.3f}, (AUC − 0.5) is {(auc - 0.5) / (oracle - 0.5):.1%} of the oracle's"
