@@ -1,6 +1,6 @@
 """The summary that a run prints at its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from reprise.bundle import HorizonModel, Manifest, SliceReport
@@ -72,6 +72,10 @@ def render_summary(result: TrainingResult) -> str:
     return "\n".join([*lines, *_proposal(result.proposal)])
 
 
+def _row(name: str, values: Iterable[str], *, width: int = 32) -> str:
+    return f"  {name:<{width}}" + "".join(f"{value:>16}" for value in values)
+
+
 def _proposal(proposal: Proposal | None) -> list[str]:
     if proposal is None:
         return []
@@ -89,7 +93,7 @@ def _proposal(proposal: Proposal | None) -> list[str]:
 
 def _questions(questions: Mapping[str, SliceReport]) -> list[str]:
     columns = ("rows", "positive", "mean p", "ROC AUC", "calibration err", "precision", "recall")
-    lines = ["By what is asked, and when", " " * 34 + "".join(f"{column:>16}" for column in columns)]
+    lines = ["By what is asked, and when", _row("", columns)]
     for name, report in questions.items():
         scores = report.model
         values = [
@@ -98,7 +102,7 @@ def _questions(questions: Mapping[str, SliceReport]) -> list[str]:
             f"{report.mean_probability:.1%}",
         ]
         values += map(number, (scores.roc_auc, scores.calibration_error, scores.precision, scores.recall))
-        lines.append(f"  {name:<32}" + "".join(f"{value:>16}" for value in values))
+        lines.append(_row(name, values))
     return lines
 
 
@@ -125,14 +129,14 @@ def _users(result: TrainingResult) -> list[str]:
     lines = [
         f"Users at random instants, P(buys anything within {label}):"
         f" {found.rows:,} rows, {found.positives / found.rows:.1%} positive",
-        " " * 34 + "".join(f"{name:>16}" for name in ("ROC AUC", "Brier", "log loss", "calibration err")),
+        _row("", ("ROC AUC", "Brier", "log loss", "calibration err")),
     ]
     for name, each in found.scores.items():
         values = map(number, (each.roc_auc, each.brier, each.log_loss, each.calibration_error))
-        lines.append(f"  {name.replace('_', ' × '):<32}" + "".join(f"{value:>16}" for value in values))
+        lines.append(_row(name.replace("_", " × "), values))
         if name == MODEL:
             ranges = (f"{number(low)}-{number(high)}" for low, high in found.intervals.values())
-            lines.append(f"  {'95% interval':<32}" + "".join(f"{text:>16}" for text in ranges))
+            lines.append(_row("95% interval", ranges))
     return lines
 
 
@@ -140,14 +144,14 @@ def _horizons(horizons: Sequence[HorizonModel]) -> list[str]:
     if not horizons:
         return []
     columns = ("rows", "positive", "ROC AUC", "95% interval", "Brier", "unbounded", "bounded rows")
-    lines = ["", "Other horizons", " " * 34 + "".join(f"{column:>16}" for column in columns)]
+    lines = ["", "Other horizons", _row("", columns)]
     for each in horizons:
         report, interval = each.evaluation.overall, each.intervals["overall"].get("roc_auc")
         values = [f"{report.rows:,}", f"{report.positives / report.rows:.1%}", number(report.model.roc_auc)]
         values.append("-".join(map(number, interval)) if interval else "")
         values += [number(report.model.brier), number(each.unbounded_brier), f"{each.bounded:.1%}"]
         name = format_duration(timedelta(seconds=each.seconds))
-        lines.append(f"  {name:<32}" + "".join(f"{value:>16}" for value in values))
+        lines.append(_row(name, values))
     return lines
 
 
@@ -163,7 +167,7 @@ def _backtests(result: TrainingResult) -> list[str]:
     if not found:
         return lines
     columns = ("rows", "positive", "ROC AUC", "95% interval", "repeat AUC", "oracle AUC", "Brier")
-    lines.append(" " * 34 + "".join(f"{column:>16}" for column in columns))
+    lines.append(_row("", columns))
     for each in found:
         report, repeat = each.evaluation.overall, each.evaluation.repeat_candidates
         values = [f"{report.rows:,}", f"{report.positives / report.rows:.1%}", number(report.model.roc_auc)]
@@ -172,12 +176,12 @@ def _backtests(result: TrainingResult) -> list[str]:
         values.append(number(repeat.model.roc_auc if repeat else None))
         oracle = report.oracle.roc_auc if report.oracle else None
         values += [number(oracle), number(report.model.brier)]
-        lines.append(f"  {each.date:<32}" + "".join(f"{value:>16}" for value in values))
-    lines.append(f"  {'calibration err':<32}" + "".join(f"{text:>16}" for text in _QUESTIONS.values()))
+        lines.append(_row(each.date, values))
+    lines.append(_row("calibration err", _QUESTIONS.values()))
     for each in found:
         reports = (each.evaluation.questions.get(name) for name in _QUESTIONS)
         errors = (number(report.model.calibration_error if report else None) for report in reports)
-        lines.append(f"  {each.date:<32}" + "".join(f"{error:>16}" for error in errors))
+        lines.append(_row(each.date, errors))
     return lines
 
 
@@ -185,7 +189,7 @@ def _verdicts(manifest: Manifest) -> list[str]:
     columns = ("threshold", "yes: rows", "right", "no: rows", "right")
     lines = [
         f"Verdicts by kind, thresholds by {manifest.parameters['threshold_rule']}",
-        " " * 34 + "".join(f"{column:>16}" for column in columns),
+        _row("", columns),
     ]
     for kind, verdict in manifest.verdicts.items():
         yes, no = verdict.least_confidences
@@ -196,22 +200,22 @@ def _verdicts(manifest: Manifest) -> list[str]:
             f"{verdict.true_negatives + verdict.false_negatives:,}",
             number(no) + " pooled" * verdict.pooled,
         )
-        lines.append(f"  {kind:<32}" + "".join(f"{value:>16}" for value in values))
+        lines.append(_row(kind, values))
     return lines
 
 
 def _slice(title: str, report: SliceReport, intervals: Mapping[str, Interval]) -> list[str]:
     lines = [f"{title}: {report.rows:,} rows, {report.positives / report.rows:.1%} positive"]
-    lines.append(" " * 18 + "".join(f"{column:>16}" for column, _ in _COLUMNS))
+    lines.append(_row("", (column for column, _ in _COLUMNS), width=16))
     for scorer, scores in scores_by_scorer(report).items():
         values = (number(getattr(scores, attribute)) for _, attribute in _COLUMNS)
-        lines.append(f"  {SCORERS[scorer]:<16}" + "".join(f"{value:>16}" for value in values))
+        lines.append(_row(SCORERS[scorer], values, width=16))
         if scorer == MODEL:
             ranges = (
                 f"{number(each.lower)}-{number(each.upper)}" if each else ""
                 for each in (intervals.get(name) for _, name in _COLUMNS)
             )
-            lines.append(f"  {'95% interval':<16}" + "".join(f"{each:>16}" for each in ranges))
+            lines.append(_row("95% interval", ranges, width=16))
     if report.share_of_achievable is not None:
-        lines.append(f"  {report.share_of_achievable:.0%} of the achievable AUC above recency")
+        lines.append(f"  {report.share_of_achievable:.0%} of the oracle's AUC above recency")
     return lines

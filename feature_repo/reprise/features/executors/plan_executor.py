@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from reprise import sql
 from reprise.events.event import ERASED_PREFIX, format_timestamp
@@ -28,6 +29,9 @@ REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", 
 
 FINAL_TABLES = ("lifted_events", "pair_values")
 """Tables of ``batch_sql.lifted_events_select`` and ``batch_sql.pair_values_select``."""
+
+ARROW_TYPES = {"int64": pa.int64(), "double": pa.float64(), "bytes": pa.binary()}
+"""Arrow's type of each kind of a state's field."""
 
 BATCH_ROWS = 50_000
 """Rows in one Arrow batch of results."""
@@ -159,12 +163,11 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
     def with_inputs(self, rows: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
         """Yield each batch, which must have ts, amount and is_purchase, with its model inputs, shape (rows, inputs)."""
         for batch in rows:
-            states = []
-            for entity, view in zip(self._plan.entities, self._views, strict=True):
-                columns = [_floats(batch, f"{entity.name}__{field.name}") for field in view.fields]
-                states.append(np.reshape(columns, (len(columns), batch.num_rows)).T)
-            request = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
-            yield batch, self._vectorizer.matrix(*states, *request)
+            states = (
+                [_floats(batch, f"{entity.name}__{field.name}") for field in view.fields]
+                for entity, view in zip(self._plan.entities, self._views, strict=True)
+            )
+            yield batch, self._inputs(batch, states)
 
     def final_states(self, entity: EntityName) -> pa.RecordBatchReader:
         """Return every entity's state after all events: its ids, the state's fields, and ``last_us``."""
@@ -257,6 +260,14 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
     def _hot_lasts(self, entity: EntityPlan) -> str | None:  # noqa: ARG002 - DuckDB has no hot entities
         """Return a table of ``batch_sql.hot_lasts_select``, if the engine needs it."""
         return None
+
+    def _inputs(self, batch: pa.RecordBatch, states: Iterable[Sequence[ArrayLike]]) -> FloatArray:
+        """Return the model inputs of a batch and of the columns of each entity's state."""
+        matrices = (
+            np.array(columns, dtype=np.float64).reshape(len(columns), batch.num_rows).T for columns in states
+        )
+        request = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
+        return self._vectorizer.matrix(*matrices, *request)
 
     def _past(
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None

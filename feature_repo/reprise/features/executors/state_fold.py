@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,7 +13,7 @@ from reprise.events import Event
 from reprise.features.executors import batch_sql
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.fold import Fold, InMemoryStates
-from reprise.features.executors.plan_executor import PlanExecutor
+from reprise.features.executors.plan_executor import ARROW_TYPES, PlanExecutor
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import training_label
 from reprise.features.plan import EntityPlan, Plan
@@ -25,7 +24,6 @@ from reprise.runtime.files import atomic_write
 SNAPSHOT_TABLES = ("user", "product", "pair", "known_pairs", "expected_idle")
 """The Parquet files of a snapshot: states by entity, and what the sample of later days depends on."""
 
-_TYPES = {"int64": pa.int64(), "double": pa.float64(), "bytes": pa.binary()}
 _EVENT = ("event_id", "user_id", "product_id", "event_type", "ts", "amount")
 
 
@@ -127,7 +125,11 @@ class StateFold(BatchExecutor):
                     kept.append(row)
                 if is_event:
                     pending.append(Event(*fields))
-            yield batch, self._inputs(batch, states)
+            columns_of = (
+                [[row[entity.field_index[field.name]] for row in kept] for field in view.fields]
+                for entity, view, kept in zip(self._plan.entities, self._views, states, strict=True)
+            )
+            yield batch, self._inputs(batch, columns_of)
         for event in pending:
             self._states.fold(self._fold, event)
 
@@ -204,18 +206,6 @@ class StateFold(BatchExecutor):
         rows: tuple[dict[Any, StateRow], ...] = (states.users, states.products, states.pairs)
         return list(zip(self._plan.entities, rows, strict=True))
 
-    def _inputs(self, batch: pa.RecordBatch, states: Sequence[Sequence[StateRow]]) -> FloatArray:
-        matrices = []
-        for entity, view, rows in zip(self._plan.entities, self._views, states, strict=True):
-            positions = [entity.field_index[field.name] for field in view.fields]
-            columns = [[row[at] for row in rows] for at in positions]
-            matrices.append(np.array(columns, dtype=np.float64).reshape(len(positions), batch.num_rows).T)
-        request = (
-            batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
-            for name in ("ts", "amount", "is_purchase")
-        )
-        return self._vectorizer.matrix(*matrices, *request)
-
     def _write(self, query: str, path: Path) -> None:
         with atomic_write(path) as partial:
             sql.copy_to_parquet(self._connection, query, partial)
@@ -225,5 +215,5 @@ def _states_schema(entity: EntityPlan) -> pa.Schema:
     view = entity.view
     return pa.schema(
         [(key, pa.string()) for key in view.join_keys]
-        + [(field.name, _TYPES[field.kind]) for field in view.fields]
+        + [(field.name, ARROW_TYPES[field.kind]) for field in view.fields]
     )

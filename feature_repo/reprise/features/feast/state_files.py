@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reprise.features.executors.batch import BatchExecutor, LogPositions
+from reprise.features.executors.plan_executor import ARROW_TYPES
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.files import atomic_write
 from reprise.store.feast.view import TICK_US, WATERMARKS, StateView
@@ -87,8 +88,9 @@ def state_rows_schema(view: StateView) -> pa.Schema:
     Feast converts integers to doubles if any is null. Counts and instants survive that. Event keys, integers of up to
     60 bits, do not, so they are decimals, which Feast converts to integers.
     """
-    types = {"int64": pa.int64(), "double": pa.float64(), "bytes": pa.binary()}
-    fields = [(f.name, pa.decimal128(19) if f.name.endswith("_key") else types[f.kind]) for f in view.fields]
+    fields = [
+        (f.name, pa.decimal128(19) if f.name.endswith("_key") else ARROW_TYPES[f.kind]) for f in view.fields
+    ]
     return pa.schema(
         [
             *((key, pa.string()) for key in view.join_keys),

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 
 from reprise import sql
 from reprise.evaluation.poisson_gamma import PastPurchases
+from reprise.evaluation.time_split import Span
 from reprise.features.sampled_questions import ASKED
 from reprise.features.training_rows import further_label
-from reprise.trainer.data.labelled_rows import LabelledRows
+from reprise.runtime.durations import format_duration
+from reprise.trainer.data.labelled_rows import LabelledRows, too_few_labels
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
 _BATCH_ROWS = 65_536
@@ -144,6 +146,35 @@ def load_dataset(
     if (np.diff(dataset.timestamps_us) < 0).any():
         raise RowsError(f"{rows[0]}: the rows are not in the order of their timestamps")
     return dataset, len(labelled)
+
+
+def check_labels(
+    dataset: Dataset, train: Span, calibration: Span, evaluation: Span, horizon: timedelta
+) -> None:
+    """Raise ``TrainingRefusedError`` if a span has too few rows of one label."""
+    spans = {
+        "training": dataset.within(train).at_events,
+        "calibration": dataset.within(calibration).at_events,
+        "evaluation": dataset.within(evaluation).at_events,
+    }
+    within = format_duration(horizon)
+    rows = sum(map(len, spans.values()))
+    positives = sum(part.positives for part in spans.values())
+    if rows and positives == 0:
+        raise TrainingRefusedError(
+            f"only one class: in none of {rows:,} rows did the user buy the product within {within}",
+            "a longer --horizon, more history, or a check of whether the file's purchases have the event type of the"
+            " plan (purchase by default: --event-type purchase=VALUE)",
+        )
+    if rows and positives == rows:
+        raise TrainingRefusedError(
+            f"only one class: in all of {rows:,} rows the user bought the product within {within}",
+            "a shorter --horizon, or events of users who do not buy",
+        )
+    if (problem := too_few_labels(spans, horizon)) is not None:
+        raise TrainingRefusedError(
+            f"too few labels: {problem}", "more events, a longer history, or another --horizon"
+        )
 
 
 def check_truth_file(truth: Path) -> None:

@@ -181,10 +181,8 @@ class _RowsCache:
         return bool(counts[later].sum() > _MAX_FOLDED_SHARE * counts.sum())
 
     def _rebuild(self, open_executor: Callable[..., PlanExecutor], build: Callable[[Path], object]) -> None:
-        rows, by_start = (
-            self._folder / "rows.parquet",
-            {day.start_us: self._files[day] for day in self._whole},
-        )
+        rows = self._folder / "rows.parquet"
+        by_start = {day.start_us: self._files[day] for day in self._whole}
         build(rows)
         for start_us, pieces in groupby(_pieces_by_day(rows), key=lambda piece: piece[0]):
             if start_us in by_start:

@@ -14,8 +14,7 @@ from reprise.evaluation.time_split import Span, TimeSplit
 from reprise.events import format_timestamp
 from reprise.features.request_kinds import KindColumns
 from reprise.runtime.progress import progress
-from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.labelled_rows import too_few_labels
+from reprise.trainer.data.dataset import Dataset, check_labels
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.calibrated_forest import fit_published
 from reprise.trainer.model.forest import ForestParameters
@@ -62,45 +61,33 @@ def backtest(
     Raises:
         GraphMismatchError: ONNX Runtime and scikit-learn disagree about a model.
     """
+
+    def as_of(judged: Span) -> Backtest:
+        refit, recent = split.refit_as_of(judged.start_us)
+        check_labels(dataset, refit, recent, judged, settings.default_horizon)
+        train = dataset.within(refit)
+        model = fit_published(train, recent, parameters, input_names, settings, columns, {})
+        judgement = judge(
+            model.scorer,
+            model.thresholds,
+            dataset.within(judged),
+            train=train,
+            calibration=dataset.within(recent),
+            columns=columns,
+            settings=settings,
+        )
+        return Backtest(judged, len(train), judgement.evaluation, judgement.intervals)
+
     found: list[Backtest] = []
     with progress("Backtesting", settings.backtests, "models") as bar:
         for number in range(1, settings.backtests + 1):
             start_us = split.evaluation.end_us - number * split.label_window_us
             if start_us - split.label_window_us < split.train.end_us:
                 return Backtests(tuple(found), "the history is too short for an earlier date")
-            judged = Span(start_us, start_us + split.label_window_us)
             try:
-                found.append(_as_of(judged, dataset, split, parameters, input_names, settings, columns))
+                found.append(as_of(Span(start_us, start_us + split.label_window_us)))
             except TrainingRefusedError as refused:
                 date = format_timestamp(start_us)[:10]
                 return Backtests(tuple(found), f"as of {date}, {refused.reason}")
             bar.advance()
     return Backtests(tuple(found))
-
-
-def _as_of(
-    judged: Span,
-    dataset: Dataset,
-    split: TimeSplit,
-    parameters: ForestParameters,
-    input_names: tuple[str, ...],
-    settings: TrainerSettings,
-    columns: KindColumns,
-) -> Backtest:
-    refit, recent = split.refit_as_of(judged.start_us)
-    rows, train, calibration = (dataset.within(span) for span in (judged, refit, recent))
-    parts = {"training": train, "calibration": calibration, "evaluation": rows}
-    labels = {name: part.at_events for name, part in parts.items()}
-    if (problem := too_few_labels(labels, settings.default_horizon)) is not None:
-        raise TrainingRefusedError(problem, "a longer history")
-    model = fit_published(train, recent, parameters, input_names, settings, columns, {})
-    judgement = judge(
-        model.scorer,
-        model.thresholds,
-        rows,
-        train=train,
-        calibration=calibration,
-        columns=columns,
-        settings=settings,
-    )
-    return Backtest(judged, len(train), judgement.evaluation, judgement.intervals)

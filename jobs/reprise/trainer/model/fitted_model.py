@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import timedelta
 
 from reprise.bundle import Evaluation, Histogram, Importance, KindVerdict
 from reprise.bundle.scorer import Scorer
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.time_split import TimeSplit
 from reprise.features.request_kinds import ONE_KIND, KindColumns
-from reprise.runtime.durations import format_duration, timed
+from reprise.runtime.durations import timed
 from reprise.runtime.progress import progress
-from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.labelled_rows import too_few_labels
+from reprise.trainer.data.dataset import Dataset, check_labels
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     EvaluatedSlice,
@@ -23,7 +21,6 @@ from reprise.trainer.evaluation.held_out import (
 )
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
 from reprise.trainer.evaluation.verdicts import judge_verdicts
-from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.backtests import Backtests, backtest
 from reprise.trainer.model.calibrated_forest import CalibratedForest, fit_forest, fit_published
 from reprise.trainer.model.forest import ForestParameters, Selection, choose_parameters
@@ -78,7 +75,7 @@ def fit_model(
         TrainingRefusedError: A span has too few rows of one label, or no threshold has the wanted precision.
         GraphMismatchError: ONNX Runtime and scikit-learn disagree about an exported model.
     """
-    check_labels(dataset, split, settings.default_horizon)
+    check_labels(dataset, split.train, split.calibration, split.evaluation, settings.default_horizon)
     durations: dict[str, float] = {}
     train = dataset.within(split.train)
     with timed(durations, "choose"):
@@ -176,30 +173,3 @@ def fit_and_judge(
         ),
         predictions=judgement.predictions,
     )
-
-
-def check_labels(dataset: Dataset, split: TimeSplit, horizon: timedelta) -> None:
-    """Raise ``TrainingRefusedError`` if a span has too few rows of one label."""
-    spans = {
-        "training": dataset.within(split.train).at_events,
-        "calibration": dataset.within(split.calibration).at_events,
-        "evaluation": dataset.within(split.evaluation).at_events,
-    }
-    within = format_duration(horizon)
-    rows = sum(map(len, spans.values()))
-    positives = sum(part.positives for part in spans.values())
-    if rows and positives == 0:
-        raise TrainingRefusedError(
-            f"only one class: in none of {rows:,} rows did the user buy the product within {within}",
-            "a longer --horizon, more history, or a check of whether the file's purchases have the event type of the"
-            " plan (purchase by default: --event-type purchase=VALUE)",
-        )
-    if rows and positives == rows:
-        raise TrainingRefusedError(
-            f"only one class: in all of {rows:,} rows the user bought the product within {within}",
-            "a shorter --horizon, or events of users who do not buy",
-        )
-    if (problem := too_few_labels(spans, horizon)) is not None:
-        raise TrainingRefusedError(
-            f"too few labels: {problem}", "more events, a longer history, or another --horizon"
-        )

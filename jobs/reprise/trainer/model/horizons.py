@@ -12,9 +12,9 @@ from reprise.bundle.scorer import Scorer, bounded, outwards
 from reprise.evaluation.time_split import TimeSplit
 from reprise.features.request_kinds import KindColumns
 from reprise.runtime.durations import format_duration, timed
-from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.data.dataset import Dataset, check_labels
 from reprise.trainer.data.history import History
-from reprise.trainer.model.fitted_model import FittedModel, JudgedModel, check_labels, fit_and_judge
+from reprise.trainer.model.fitted_model import FittedModel, JudgedModel, fit_and_judge
 from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.settings import TrainerSettings
 
@@ -67,7 +67,8 @@ def fit_horizons(
 def check_horizons(history: History) -> None:
     """Raise ``TrainingRefusedError`` if a span of a further horizon has too few rows of one label."""
     for horizon, split in history.further_splits.items():
-        check_labels(history.dataset.of_horizon(horizon), split, horizon)
+        dataset = history.dataset.of_horizon(horizon)
+        check_labels(dataset, split.train, split.calibration, split.evaluation, horizon)
 
 
 def _describe(seconds: int, dataset: Dataset, split: TimeSplit, judged: JudgedModel) -> HorizonModel:
