@@ -3,6 +3,7 @@
 Run ``PYTHONPATH=tests python tests/bench/bench_scale.py [scale]``; 10 ends at ten million events, and takes hours. Both
 engines get this machine and the same memory, and their rows are compared. In the skewed history one product has 30 %
 of all events and one user 10 %. The baseline of its tasks is Spark without buckets: windows over whole keys.
+``bench_scale.py --curve EVENTS…`` measures only histories of these sizes, with a plan of a few inputs.
 """
 
 import json
@@ -29,10 +30,12 @@ from standalone import run_alone
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.spark import SparkExecutor
 from reprise.features.parity.comparison import compare, feature_scales
+from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from support.plans import checked_in_plan
+from support.served_bundles import small_plan
 
-PLAN = checked_in_plan()
+PLANS = {"whole": checked_in_plan, "few": small_plan}
 EVENTS = (100_000, 300_000, 1_000_000)
 SKEWED_EVENTS = 300_000
 MEMORY = "8GiB"
@@ -49,7 +52,7 @@ MANY_TASKS = "spark.sql.adaptive.coalescePartitions.enabled false"
 Numbers = dict[str, float | int]
 
 
-def one_build(executor: str, events: Path, out: Path) -> None:
+def one_build(executor: str, events: Path, out: Path, plan: str) -> None:
     """Build training rows, print seconds, processor time and peak memory; runs in a process of its own."""
     peak_gib = cpu_seconds = 0.0
 
@@ -63,7 +66,7 @@ def one_build(executor: str, events: Path, out: Path) -> None:
     report = build_training_rows(
         events,
         out,
-        PLAN,
+        PLANS[plan](),
         timedelta(days=30),
         questions=True,
         memory_limit=MEMORY,
@@ -99,7 +102,7 @@ def used_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, see proc(5)
 
 
-def built(executor: str, events: Path, out: Path, settings: str = "") -> Numbers:
+def built(executor: str, events: Path, out: Path, settings: str = "", plan: str = "whole") -> Numbers:
     """Build the rows in a process of its own, with Spark's ``settings``, and its event log in ``spark`` beside them."""
     log = out.parent / "spark"
     log.mkdir(exist_ok=True)
@@ -107,7 +110,7 @@ def built(executor: str, events: Path, out: Path, settings: str = "") -> Numbers
         f"spark.eventLog.enabled true\nspark.eventLog.dir file://{log}\nspark.eventLog.rolling.enabled false\n"
         f"spark.eventLog.compress false\n{settings}\n"
     )
-    command = [sys.executable, __file__, "--build", executor, str(events), str(out)]
+    command = [sys.executable, __file__, "--build", executor, str(events), str(out), plan]
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "SPARK_CONF_DIR": str(log)}
     )
@@ -136,10 +139,10 @@ def slope_us(seconds: Sequence[float], events: Sequence[int]) -> float:
     return round(1e6 * (seconds[-1] - seconds[-2]) / (events[-1] - events[-2]), 1)
 
 
-def mismatches(left: Path, right: Path, largest_amount: float) -> int:
+def mismatches(left: Path, right: Path, plan: Plan, largest_amount: float) -> int:
     """Count the values in which two files of training rows differ, batch by batch; a row that one lacks is one."""
     files = [pq.ParquetFile(path) for path in (left, right)]
-    names = list(PLAN.input_names)
+    names = list(plan.input_names)
     exact = [name for name in files[0].schema_arrow.names if name not in names]
     found = abs(files[0].metadata.num_rows - files[1].metadata.num_rows)
     for one, other in zip(*(file.iter_batches(IN_BATCH) for file in files), strict=False):
@@ -151,7 +154,7 @@ def mismatches(left: Path, right: Path, largest_amount: float) -> int:
             np.column_stack([batch.column(name).to_numpy(zero_copy_only=False) for name in names])
             for batch in (one, other)
         )
-        scales = feature_scales(PLAN, names, right_values, largest_amount)
+        scales = feature_scales(plan, names, right_values, largest_amount)
         found += len(compare("Spark and DuckDB", names, left_values, right_values, scales).mismatches)
     return found
 
@@ -170,25 +173,40 @@ def skewed(source: Path, out: Path) -> Path:
     return out
 
 
-def run(scale: float = 1.0) -> dict[str, Any]:
-    """Measure everything."""
+def measure_curve(folder: Path, sizes: Sequence[int], plan: str = "whole") -> dict[str, Any]:
+    """Build the rows of histories of these sizes on both engines, and compare them."""
     curves: dict[str, Numbers] = {"duckdb": {}, "spark": {}, "duckdb_gib": {}, "spark_gib": {}}
     cpu_seconds: dict[str, list[float]] = {"duckdb": [], "spark": []}
     different = compared = 0
+    for events in sizes:
+        source = history(folder, events, users=max(50, events // 50), products=max(20, events // 500))
+        rows = {executor: folder / f"{executor}.parquet" for executor in ("duckdb", "spark")}
+        for executor, out in rows.items():
+            numbers = built(executor, source, out, plan=plan)
+            print(f"{events:,} events on {executor}: {numbers}", file=sys.stderr, flush=True)
+            curves[executor][str(events)] = numbers["seconds"]
+            curves[f"{executor}_gib"][str(events)] = numbers["peak_gib"]
+            cpu_seconds[executor].append(numbers["cpu_seconds"])
+        largest = pc.max(pq.read_table(source, columns=["amount"])["amount"]).as_py()
+        different += mismatches(rows["spark"], rows["duckdb"], PLANS[plan](), largest)
+        compared += pq.read_metadata(rows["spark"]).num_rows
+        source.unlink()
+    return {
+        "curves": curves,
+        "compared": {"rows": compared, "mismatches": different},
+        **{
+            f"{executor}_us_per_event": slope_us(seconds, sizes)
+            for executor, seconds in cpu_seconds.items()
+            if len(sizes) > 1
+        },
+    }
+
+
+def run(scale: float = 1.0) -> dict[str, Any]:
+    """Measure everything."""
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
         folder = Path(name)
-        sizes = [round(each * scale) for each in EVENTS]
-        for events in sizes:
-            source = history(folder, events, users=max(50, events // 50), products=max(20, events // 500))
-            rows = {executor: folder / f"{executor}.parquet" for executor in ("duckdb", "spark")}
-            for executor, out in rows.items():
-                numbers = built(executor, source, out)
-                curves[executor][str(events)] = numbers["seconds"]
-                curves[f"{executor}_gib"][str(events)] = numbers["peak_gib"]
-                cpu_seconds[executor].append(numbers["cpu_seconds"])
-            largest = pc.max(pq.read_table(source, columns=["amount"])["amount"]).as_py()
-            different += mismatches(rows["spark"], rows["duckdb"], largest)
-            compared += pq.read_metadata(rows["spark"]).num_rows
+        measured = measure_curve(folder, [round(each * scale) for each in EVENTS])
         uneven: Numbers = {"events": round(SKEWED_EVENTS * scale)}
         source = history(folder, round(SKEWED_EVENTS * scale), users=2_000, products=300)
         for executor in ("spark", "spark_without_buckets"):
@@ -199,12 +217,7 @@ def run(scale: float = 1.0) -> dict[str, Any]:
             [application] = log.glob("local-*")
             uneven[f"{executor}_seconds"] = numbers["seconds"]
             uneven[f"{executor}_largest_task_times_median"] = largest_task(application, int(numbers["rows"]))
-    return {
-        "curves": curves,
-        "skewed": uneven,
-        "compared": {"rows": compared, "mismatches": different},
-        **{f"{executor}_us_per_event": slope_us(seconds, sizes) for executor, seconds in cpu_seconds.items()},
-    }
+    return {**measured, "skewed": uneven}
 
 
 def misses(numbers: dict[str, Any]) -> list[str]:
@@ -220,7 +233,12 @@ def misses(numbers: dict[str, Any]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["--build"]:
-        one_build(arguments[1], Path(arguments[2]), Path(arguments[3]))
+        one_build(arguments[1], Path(arguments[2]), Path(arguments[3]), arguments[4])
+        return 0
+    if arguments[:1] == ["--curve"]:
+        with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
+            sizes = [int(each) for each in arguments[1:]]
+            print(json.dumps(measure_curve(Path(name), sizes, "few"), indent=2))
         return 0
     return run_alone(run, misses, arguments)
 

@@ -3,8 +3,9 @@
     python tests/bench/trainer/measure_first_month.py SEED START [--posterior]
 
 A shop of datagen with this seed runs for 240 days from START. A model is trained on the first 180 days as
-`reprise train` does it, and judged on the next 30; the last 30 complete the labels. It takes about four minutes.
-With `--posterior` the posterior oracle and boosted trees on it are measured too.
+`reprise train` does it, and judged on the next 30; the last 30 complete the labels. Requests about all pairs
+bought before are scored by `reprise score` at two instants. It takes about two minutes. With `--posterior` the
+posterior oracle and boosted trees on it are measured too.
 """
 
 import sys
@@ -13,13 +14,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from measure_forest_size import HORIZON, read
 from measure_posterior import posterior_of, print_posterior
 from sklearn.metrics import roc_auc_score
 
 from reprise import sql
 from reprise.cli.main import command
-from reprise.evaluation.classification_metrics import RankedPredictions
+from reprise.evaluation.classification_metrics import Floats, RankedPredictions
 from reprise.features.plan import Plan
 from reprise.features.request_kinds import KINDS, KindColumns
 from reprise.shop.config import ShopConfig
@@ -45,6 +47,7 @@ def main() -> None:
             connection.execute(query)
         settings = TrainerSettings.load(events=known, out=str(folder / "models"), plan=PLAN)
         model = train(settings).model.published
+        idle = [scores_of_all_pairs(folder, events, end + timedelta(days=days)) for days in (0, 15)]
         rows, _ = read(events, truth, plan)
         first_us = int(end.timestamp() * 1e6)
         month = (rows.timestamps_us >= first_us) & (rows.timestamps_us < first_us + 30 * 86_400_000_000)
@@ -65,24 +68,47 @@ def main() -> None:
         own, oracle = (roc_auc_score(rows.labels[part], each[part]) for each in (scores, rows.truth))
         print(f"  ROC AUC, {title}: {own:.4f}, oracle {oracle:.4f}, {(own - 0.5) / (oracle - 0.5):.3f} of it")
     kinds = np.array(KINDS)[KindColumns.of(plan).kinds(rows.inputs)]
-    before, after, idle = (rows.asked == number for number in range(3))
+    before, after = (rows.asked == number for number in range(2))
     purchase, view = np.char.endswith(kinds, "purchase"), np.char.endswith(kinds, " event")
     for title, part in (
         ("views", before & view),
         ("purchases, before they are stored", before & purchase),
         ("purchases, after they are stored", after & purchase),
-        ("idle, bought before", idle & rows.repeat_candidates),
     ):
-        labels, probabilities = rows.labels[part], scores[part]
-        error = RankedPredictions.of(labels, probabilities).metrics().calibration_error
-        known = "" if title.startswith("idle") else f", oracle {rows.truth[part].mean():.3f}"
-        print(
-            f"  {title}: ECE {error:.3f}, mean probability {probabilities.mean():.3f}{known},"
-            f" share bought {labels.mean():.3f}"
-        )
+        print_calibration(title, rows.labels[part], scores[part], f", oracle {rows.truth[part].mean():.3f}")
+    for days, pairs in zip((0, 15), idle, strict=True):
+        print_calibration(f"idle, all pairs bought before, {days} days after the training", *pairs)
     if "--posterior" in sys.argv:
         asked = rows.are_at_events
         print_posterior(rows.at_events, purchase[asked], scores[asked], posterior)
+
+
+def scores_of_all_pairs(folder: Path, events: Path, at: datetime) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Whether each pair bought before an instant is bought again in the horizon, and the model's probability."""
+    out = folder / at.date().isoformat()
+    options = ["--events", str(events), "--at", at.isoformat(), "--model-store", str(folder / "models")]
+    command(["score", "--out", str(out), *options], standalone_mode=False)
+    with sql.connect() as connection:
+        pairs = connection.execute(
+            f"""
+            SELECT probability, (user_id, product_id) IN (
+                SELECT (user_id, product_id) FROM '{events}'
+                WHERE event_type = 'purchase' AND timestamp > '{at.isoformat()}'::TIMESTAMPTZ
+                    AND timestamp <= '{(at + HORIZON).isoformat()}'::TIMESTAMPTZ
+            ) AS bought FROM '{out}/*/*/*.parquet'
+            """
+        ).fetchnumpy()
+    return pairs["bought"], pairs["probability"].astype(np.float64)
+
+
+def print_calibration(
+    title: str, labels: npt.NDArray[np.bool_], probabilities: Floats, known: str = ""
+) -> None:
+    error = RankedPredictions.of(labels, probabilities).metrics().calibration_error
+    print(
+        f"  {title}: {len(labels):,} requests, ECE {error:.3f}, mean probability {probabilities.mean():.3f}"
+        f"{known}, share bought {labels.mean():.3f}"
+    )
 
 
 if __name__ == "__main__":
