@@ -60,7 +60,7 @@ class _DialectAggregation(Aggregation):
         self.dialect = dialect
 
     def record(self, **fields: str) -> str:
-        return self.dialect.record(**fields)
+        return self.dialect.record(fields)
 
 
 class Past(_DialectAggregation):

@@ -96,7 +96,7 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
             "events",
             f"""
             SELECT event_id, user_id, product_id, event_type, {instant} AS ts, amount,
-                   {self.dialect.event_key()} AS event_key
+                   {self.dialect.event_key("event_id")} AS event_key
             FROM {self.dialect.first_of_each_id(known)} WHERE {past}
             """,
         )
