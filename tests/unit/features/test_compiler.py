@@ -6,11 +6,7 @@ import pytest
 from featuretools.primitives import (
     Count,
     DecayedCount,
-    First,
-    Last,
-    Max,
     Mean,
-    Min,
     Mode,
     Skew,
     Sum,
@@ -119,7 +115,9 @@ def test_a_feature_is_refused_with_its_reason(entity: EntityName, source: str, r
 
 @cache
 def shop() -> ft.EntitySet:
-    return entity_set(event_frame(random_history(1, 40)), FRAMES)
+    es = entity_set(event_frame(random_history(1, 40)), FRAMES)
+    es["purchases"].ww.set_types(logical_types={PAIR_ID: "Categorical"})
+    return es
 
 
 def column(frame: str, name: str) -> ft.Feature:
@@ -148,6 +146,8 @@ def built() -> list[tuple[ft.Feature, str]]:
         (aggregated(amount, Skew), "skew of a number has no accumulator"),
         (aggregated(amount, Variance), "variance of a number has no accumulator"),
         (months, "months have no fixed length; use seconds, minutes, hours, days"),
+        (ft.DirectFeature(aggregated(amount, Sum), "user_products"), "belongs to another entity"),
+        (aggregated(column("purchases", PAIR_ID), Mode), "mode has no bounded state"),
     ]
 
 
@@ -155,25 +155,6 @@ def test_a_feature_that_somebody_builds_is_refused_with_its_reason() -> None:
     for feature, reason in built():
         with pytest.raises(RefusedFeatureError, match=reason):
             compile_feature(feature, "user", FRAMES)
-
-
-def test_a_feature_of_another_entity_is_refused() -> None:
-    of_user = aggregated(column("purchases", "amount"), Sum)
-    with pytest.raises(RefusedFeatureError, match="belongs to another entity"):
-        compile_feature(ft.DirectFeature(of_user, "user_products"), "pair", FRAMES)
-
-
-def test_mode_is_refused() -> None:
-    es = entity_set(event_frame(random_history(1, 40)), FRAMES)
-    es["purchases"].ww.set_types(logical_types={PAIR_ID: "Categorical"})
-    with pytest.raises(RefusedFeatureError, match="mode has no bounded state"):
-        compile_feature(aggregated(ft.Feature(es["purchases"].ww[PAIR_ID]), Mode), "user", FRAMES)
-
-
-@pytest.mark.parametrize("primitive", [First, Last, Min, Max])
-def test_what_is_taken_of_an_amount_keeps_one_number_and_not_all_moments(primitive: type) -> None:
-    [spec] = compile_feature(aggregated(column("purchases", "amount"), primitive), "user", FRAMES).state
-    assert spec["kind"] != "moments"
 
 
 def test_a_half_life_of_parts_of_a_day_is_kept_apart_from_whole_days() -> None:
