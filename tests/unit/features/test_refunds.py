@@ -94,13 +94,8 @@ def test_random_histories_are_matched_as_event_by_event() -> None:
 
 def test_label_leaves_out_a_returned_purchase_and_waits_for_the_window(tmp_path: Path) -> None:
     plan, horizon = small_plan(), timedelta(days=10)
-    events = [
-        event("view", 0),
-        event("purchase", 5),
-        event("return", 7),
-        event("view", 12),
-        event("view", 15),
-    ]
+    kinds = (("view", 0), ("purchase", 5), ("return", 7), ("view", 12), ("view", 15))
+    events = [event(kind, day) for kind, day in kinds]
     events += [event("view", 0, product="kept"), event("purchase", 5, product="kept")]
     source, out = tmp_path / "events.parquet", tmp_path / "rows.parquet"
     pq.write_table(event_table(events), source)
@@ -111,8 +106,6 @@ def test_label_leaves_out_a_returned_purchase_and_waits_for_the_window(tmp_path:
         assert rows[events[3].event_id]["repeat_candidate"]
         return [rows[each.event_id]["label"] for each in (events[0], events[5], events[3])]
 
-    assert labels(0) == [True, True, None]
-    assert labels(1) == [True, True, None]
-    assert labels(2) == [False, True, None]
-    assert labels(5) == [False, True, None]
+    assert labels(0) == labels(1) == [True, True, None]
+    assert labels(2) == labels(5) == [False, True, None]
     assert labels(6) == [None, None, None]

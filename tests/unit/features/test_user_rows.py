@@ -1,7 +1,8 @@
 """Rows of users: their inputs are those of the stream, and their labels those of the history."""
 
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from reprise.events.event import ERASED_PREFIX
 from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.user_rows import UserRows, user_plan
 from reprise.features.vectorizer import FeatureVectorizer
+from support.hard_cases import DAY_US, NOW, purchase, view
 from support.hard_histories import random_history
 from support.histories import event_table
 from support.plans import checked_in_plan
@@ -30,11 +32,20 @@ for each in sorted(EVENTS, key=lambda e: e.timestamp_us):
 TIMES = sorted(event.timestamp_us for event in EVENTS)
 
 
+def written(folder: Path, events: Sequence[Event]) -> Path:
+    path = folder / "events.parquet"
+    pq.write_table(event_table(events), path)
+    return path
+
+
 @pytest.fixture
 def events(tmp_path: Path) -> Path:
-    path = tmp_path / "events.parquet"
-    pq.write_table(event_table(EVENTS), path)
-    return path
+    return written(tmp_path, EVENTS)
+
+
+def by_user(found: UserRows, buyers: pa.Table) -> dict[str, np.ndarray]:
+    """Return the inputs of each buyer."""
+    return dict(zip(buyers["user_id"].to_pylist(), np.concatenate(list(found.inputs(buyers))), strict=True))
 
 
 def test_inputs_are_those_of_the_stream_strictly_before_the_instant(events: Path) -> None:
@@ -76,14 +87,14 @@ def test_past_and_next_purchase_leave_out_those_of_the_very_instant(events: Path
 
 
 def test_later_events_are_unknown_and_patterns_are_those_of_days_and_horizons(events: Path) -> None:
-    at, horizon = TIMES[1_500], 7 * 86_400_000_000
+    at, horizon = TIMES[1_500], 7 * DAY_US
     with UserRows(PLAN, events, before_us=at) as rows:
         assert set(rows.past(rows.buyers([at]))["next_us"].to_pylist()) == {None}
         patterns = rows.purchase_patterns(at, horizon).to_pylist()
     assert len(patterns) > 10
     for row in patterns:
         own = [(ts, amount) for ts, amount in PURCHASES[row["user_id"]] if ts < at]
-        days = np.unique([ts // 86_400_000_000 for ts, _ in own])
+        days = np.unique([ts // DAY_US for ts, _ in own])
         assert row["gap_days"] == (np.median(np.diff(days)) if len(days) > 1 else None)
         horizons = {(at - 1 - ts) // horizon for ts, _ in own}
         amounts = [amount for _, amount in own if amount is not None]
@@ -91,90 +102,56 @@ def test_later_events_are_unknown_and_patterns_are_those_of_days_and_horizons(ev
 
 
 def test_returned_purchases_are_not_in_the_value(tmp_path: Path) -> None:
-    day, at = 86_400_000_000, 100 * 86_400_000_000
+    at = 100 * DAY_US
     history = [
-        Event("a", "kept", "p", "purchase", 10 * day, 5.0),
-        Event("b", "kept", "q", "purchase", 50 * day, 7.0),
-        Event("c", "kept", "q", "return", 51 * day, None),
-        Event("d", "returned", "p", "purchase", 10 * day, 5.0),
-        Event("e", "returned", "p", "return", 11 * day, None),
+        purchase(10 * DAY_US, 5.0, "kept"),
+        purchase(50 * DAY_US, 7.0, "kept", "q"),
+        replace(view(51 * DAY_US, "kept", "q"), event_type="return"),
+        purchase(10 * DAY_US, 5.0, "returned"),
+        replace(view(11 * DAY_US, "returned"), event_type="return"),
     ]
-    pq.write_table(event_table(history), tmp_path / "events.parquet")
-    found = []
-    for refund_us in (0, 2 * day):
-        with UserRows(PLAN, tmp_path / "events.parquet", before_us=at, refund_us=refund_us) as rows:
-            found.append(
-                [(row["user_id"], row["value"]) for row in rows.purchase_patterns(at, 30 * day).to_pylist()]
-            )
+    path, found = written(tmp_path, history), []
+    for refund_us in (0, 2 * DAY_US):
+        with UserRows(PLAN, path, before_us=at, refund_us=refund_us) as rows:
+            patterns = rows.purchase_patterns(at, 30 * DAY_US).to_pylist()
+        found.append([(row["user_id"], row["value"]) for row in patterns])
     assert found == [[("kept", 6.0), ("returned", 5.0)], [("kept", 5.0), ("returned", None)]]
 
 
 def test_sampled_rows_are_even_over_time_and_users(tmp_path: Path) -> None:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    early, late = start, start + timedelta(days=50)
-    table = pa.table(
-        {
-            "event_id": [f"e{at}" for at in range(400)],
-            "user_id": [f"u{at}" for at in range(400)],
-            "product_id": ["p"] * 400,
-            "event_type": ["purchase"] * 400,
-            "amount": pa.nulls(400, pa.float64()),
-            "timestamp": pa.array([early] * 200 + [late] * 200, pa.timestamp("us", "UTC")),
-        }
-    )
-    pq.write_table(table, tmp_path / "events.parquet")
-    first, day = round(start.timestamp() * 1e6), 86_400_000_000
-    with UserRows(PLAN, tmp_path / "events.parquet") as rows:
-        found = rows.sampled(first, first + 100 * day, 30 * day, 100_000).to_pandas()
-        fewer = rows.sampled(first, first + 100 * day, 30 * day, 600)
+    starts = [NOW] * 200 + [NOW + 50 * DAY_US] * 200
+    path = written(tmp_path, [purchase(at, None, f"u{number}") for number, at in enumerate(starts)])
+    with UserRows(PLAN, path) as rows:
+        found = rows.sampled(NOW, NOW + 100 * DAY_US, 30 * DAY_US, 100_000).to_pandas()
+        fewer = rows.sampled(NOW, NOW + 100 * DAY_US, 30 * DAY_US, 600)
     # One row in ten days: 100 days of the first half, 50 of the others
     assert len(found) == pytest.approx(200 * 10 + 200 * 5, rel=0.03)
-    days = (found["ts"] - first) / day
+    days = (found["ts"] - NOW) / DAY_US
     assert (days < 100).all()
     assert (days[found["user_id"].str[1:].astype(int) >= 200] > 50).all()
     per_half = np.bincount((days // 50).astype(int), minlength=2)
     assert per_half[1] / per_half[0] == pytest.approx(2, rel=0.05)
     assert len(fewer) == pytest.approx(600, rel=0.1)
     # Also if the users are few of many: ten days of 0.1 of the rows each
-    with UserRows(PLAN, tmp_path / "events.parquet", max_users=60) as rows:
-        some = rows.sampled(first, first + 10 * day, 30 * day, 100_000).to_pandas()
-    assert np.histogram((some["ts"] - first) / day, bins=2, range=(0, 10))[0].min() > 0.25 * len(some)
+    with UserRows(PLAN, path, max_users=60) as rows:
+        some = rows.sampled(NOW, NOW + 10 * DAY_US, 30 * DAY_US, 100_000).to_pandas()
+    assert np.histogram((some["ts"] - NOW) / DAY_US, bins=2, range=(0, 10))[0].min() > 0.25 * len(some)
 
 
 def test_more_users_than_the_maximum_are_sampled_with_their_events(events: Path) -> None:
     at = TIMES[1_500]
     with UserRows(PLAN, events) as rows:
-        everyone = rows.buyers([at])
-        expected = dict(
-            zip(everyone["user_id"].to_pylist(), np.concatenate(list(rows.inputs(everyone))), strict=True)
-        )
+        everyone = by_user(rows, rows.buyers([at]))
     with UserRows(PLAN, events, max_users=7) as rows:
         assert rows.users == 7
-        some = rows.buyers([at])
-        for user, inputs in zip(
-            some["user_id"].to_pylist(), np.concatenate(list(rows.inputs(some))), strict=True
-        ):
-            np.testing.assert_allclose(inputs, expected[user], rtol=1e-9)
+        for user, inputs in by_user(rows, rows.buyers([at])).items():
+            np.testing.assert_allclose(inputs, everyone[user], rtol=1e-9)
 
 
 def test_a_returned_purchase_is_no_next_purchase(tmp_path: Path) -> None:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    rows = [("purchase", 0), ("purchase", 10), ("return", 12), ("purchase", 20)]
-    table = pa.table(
-        {
-            "event_id": [f"e{at}" for at in range(4)],
-            "user_id": ["u"] * 4,
-            "product_id": ["p"] * 4,
-            "event_type": [kind for kind, _ in rows],
-            "amount": pa.array([1.0] * 4),
-            "timestamp": pa.array(
-                [start + timedelta(days=day) for _, day in rows], pa.timestamp("us", "UTC")
-            ),
-        }
-    )
-    pq.write_table(table, tmp_path / "events.parquet")
-    first, day = round(start.timestamp() * 1e6), 86_400_000_000
+    events = [purchase(NOW + day * DAY_US, 1.0) for day in (0, 10, 20)]
+    path = written(tmp_path, [*events, replace(view(NOW + 12 * DAY_US), event_type="return")])
     for refund_days, expected in ((0, 10), (5, 20), (1, 10)):
-        with UserRows(PLAN, tmp_path / "events.parquet", refund_us=refund_days * day) as found:
-            (row,) = found.past(found.buyers([first + 5 * day])).to_pylist()
-            assert row["next_us"] == first + expected * day
+        with UserRows(PLAN, path, refund_us=refund_days * DAY_US) as found:
+            (row,) = found.past(found.buyers([NOW + 5 * DAY_US])).to_pylist()
+            assert row["next_us"] == NOW + expected * DAY_US
