@@ -14,34 +14,26 @@ from reprise.runtime.executor_settings import ExecutorSettings
 MASTER = "spark://spark:7077"
 
 
-def pyspark(monkeypatch: pytest.MonkeyPatch, *, installed: bool) -> None:
+@pytest.mark.parametrize(
+    ("installed", "master", "reason"),
+    [
+        (True, MASTER, None),
+        (False, MASTER, "reprise[spark] is not installed"),
+        (True, None, "no Spark master is given"),
+    ],
+)
+def test_auto_takes_spark_above_the_maximum_or_warns_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, master: str | None, reason: str | None
+) -> None:
     module = ModuleType("pyspark")
     module.__spec__ = ModuleSpec("pyspark", None)
     monkeypatch.setitem(sys.modules, "pyspark", module if installed else None)
-
-
-def test_auto_takes_duckdb_up_to_the_maximum_and_spark_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    pyspark(monkeypatch, installed=True)
-    settings = ExecutorSettings(duckdb_max_events=1_000, spark_master=MASTER)
-    with capture_logs() as logs:
-        assert [settings.choose_executor(events) for events in (1_000, 1_001)] == ["duckdb", "spark"]
-    assert logs == []
-
-
-@pytest.mark.parametrize(
-    ("installed", "master", "reason"),
-    [(False, MASTER, "reprise[spark] is not installed"), (True, None, "no Spark master is given")],
-)
-def test_auto_without_spark_stays_with_duckdb_and_warns(
-    monkeypatch: pytest.MonkeyPatch, installed: bool, master: str | None, reason: str
-) -> None:
-    pyspark(monkeypatch, installed=installed)
     settings = ExecutorSettings(duckdb_max_events=1_000, spark_master=master)
     with capture_logs() as logs:
-        assert [settings.choose_executor(events) for events in (1_000, 1_001)] == ["duckdb", "duckdb"]
-    [warning] = logs
-    assert (warning["log_level"], warning["reason"]) == ("warning", reason)
-    assert (warning["events"], warning["maximum"]) == (1_001, 1_000)
+        chosen = [settings.choose_executor(events) for events in (1_000, 1_001)]
+    assert chosen == ["duckdb", "duckdb" if reason else "spark"]
+    warnings = [(each["log_level"], each["reason"], each["events"], each["maximum"]) for each in logs]
+    assert warnings == ([("warning", reason, 1_001, 1_000)] if reason else [])
 
 
 @pytest.mark.parametrize("executor", ["duckdb", "spark"])

@@ -9,12 +9,13 @@ from reprise.features.executors.spark import SparkExecutor
 from support.plans import checked_in_plan
 
 
-def test_without_java_or_pyspark_the_error_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", ["4GiB", "1.5GB", "16G", "512 MiB"])
+def test_without_java_or_pyspark_the_error_says_what_to_install_whatever_size_of_duckdbs_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ExecutorUnavailableError, match=r"install reprise\[spark\] and Java 17"):
-        SparkExecutor(checked_in_plan(), temp_directory=tmp_path)
+        SparkExecutor(checked_in_plan(), temp_directory=tmp_path, memory_limit=size)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -38,15 +39,6 @@ def test_a_master_that_spark_does_not_know_is_named(tmp_path: Path, monkeypatch:
 def test_a_memory_limit_that_is_no_size_is_refused() -> None:
     with pytest.raises(FeatureEngineError, match="'plenty' is no size"):
         SparkExecutor(checked_in_plan(), memory_limit="plenty")
-
-
-@pytest.mark.parametrize("size", ["4GiB", "1.5GB", "16G", "512 MiB"])
-def test_memory_limits_of_duckdb_are_sizes(
-    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(ExecutorUnavailableError):
-        SparkExecutor(checked_in_plan(), memory_limit=size)
 
 
 def test_a_folder_for_files_that_is_missing_is_named(tmp_path: Path) -> None:
