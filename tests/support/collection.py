@@ -29,7 +29,7 @@ _GROUPS = {
     "tests/unit/doctor/test_feast_registry.py": "feast repository",
     "tests/integration/store/": "redis cluster",
     "tests/integration/doctor/test_doctor_store.py": "redis cluster",
-    "tests/integration/backfill/test_backfill_from_the_archive.py": "redis cluster",
+    "tests/integration/backfill/test_backfill_command.py": "redis cluster",
 }
 """What tests share, by where they are. A group runs in one worker, the long ones first, and shares its services."""
 

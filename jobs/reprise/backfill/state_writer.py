@@ -43,11 +43,10 @@ class BackfillError(RepriseError):
 
 @dataclass(frozen=True)
 class BackfillReport:
-    """Numbers of a backfill: events, rows by view, event ids stored and rows removed; and its executor."""
+    """Numbers of a backfill: events, rows by view and rows removed; and its executor."""
 
     events: int
     rows: Mapping[str, int]
-    claimed_ids: int
     removed: int
     executor: ExecutorName
 
@@ -88,24 +87,22 @@ def backfill(
             for view in views:
                 view.check()
         replication_ids = store.replication_ids()
-        claimed = 0
         if duplicate_window is not None:
-            claimed = _claim_event_ids(history.path, plan, store, duplicate_window)
+            _claim_event_ids(history.path, plan, store, duplicate_window)
         written = {view.codec.view.name: view.write(advance, replace=replace) for view in views}
         removed = 0
         if replace:
             removed = sum(store.remove_other_rows(view.codec, view.watermarks) for view in views)
         store.wait_for_replicas(replication_ids)
-    return BackfillReport(loaded, written, claimed, removed, executor.name)
+    return BackfillReport(loaded, written, removed, executor.name)
 
 
-def _claim_event_ids(events: Path, plan: Plan, store: ReplaceableStore, window: timedelta) -> int:
-    """Store the first log position of each event that arrived within the window; return how many events.
+def _claim_event_ids(events: Path, plan: Plan, store: ReplaceableStore, window: timedelta) -> None:
+    """Store the first log position of each event that arrived within the window.
 
     The stream stores the same for the records that it reads, and does not read the backfilled ones. Only the plan's
     event types count.
     """
-    count = 0
     with sql.connect() as connection:
         recent = connection.execute(
             f"""
@@ -123,8 +120,6 @@ def _claim_event_ids(events: Path, plan: Plan, store: ReplaceableStore, window: 
                 for event_id, topic_id, partition, offset in rows
             ]
             store.claim_event_ids(claims, window)
-            count += len(claims)
-    return count
 
 
 class _ViewWriter:
