@@ -16,7 +16,7 @@ from reprise.features.plan import Plan
 from reprise.log import EVENTS
 from reprise.store.feast.layout import field_name, timestamp_field_name
 from reprise.store.feast.protobuf import decode_bytes, decode_double
-from reprise.store.feast.view import WATERMARKS, StateView
+from reprise.store.feast.view import WATERMARKS
 from reprise.store.watermarks import Watermarks
 from support.embedded_shop import EmbeddedShop
 from support.histories import PLAN_FILE, make_events
@@ -24,19 +24,35 @@ from support.redis import RedisServer
 
 pytestmark = pytest.mark.redis
 
-Raw = Mapping[bytes, Mapping[bytes, bytes]]
-"""The fields of every hash, by key."""
+Field = tuple[str, str]
+"""An entity, and the name of a field of its rows."""
 
 ROUNDS, A_ROUND, AGAIN = 4, 120, 3
-PLAN = Plan.load(PLAN_FILE)
-VIEWS = {entity.name: entity.view for entity in PLAN.entities}
+VIEWS = {entity.name: entity.view for entity in Plan.load(PLAN_FILE).entities}
+FIELDS: Mapping[bytes, Field] = {
+    **{
+        field_name(view.name, name): (entity, name)
+        for entity, view in VIEWS.items()
+        for name in (*(each.name for each in view.fields), WATERMARKS)
+    },
+    **{timestamp_field_name(view.name): (entity, "_ts") for entity, view in VIEWS.items()},
+}
+"""By the field of a hash."""
+
+INEXACT = {
+    (entity, each.name)
+    for entity, view in VIEWS.items()
+    for each in view.fields
+    if each.kind == "double" and re.search("amount|decayed|days_between", each.name)
+}
+"""The sums of numbers that are not whole: of amounts, of their squares, of decays, of days."""
 
 
 @dataclass(frozen=True)
 class Store:
     """Everything that is in Redis."""
 
-    rows: Raw  # of the project
+    rows: Mapping[bytes, Mapping[Field, bytes]]  # of the project, by key
     seen: Mapping[bytes, bytes]  # where each remembered event was first seen
 
 
@@ -45,7 +61,7 @@ def dump(shop: EmbeddedShop) -> Store:
     with shop.redis.client() as client:
         for key in client.scan_iter():
             if client.type(key) == b"hash":
-                rows[key] = client.hgetall(key)
+                rows[key] = {FIELDS[at]: value for at, value in client.hgetall(key).items()}
             else:
                 seen[key] = client.get(key)
     return Store(rows, seen)
@@ -140,8 +156,7 @@ def test_a_backfill_restores_all_but_watermarks_and_the_last_bits_of_sums(lived:
     assert shop.fold() == {"folded": A_ROUND, "duplicate": AGAIN}
     after = dump(shop)
     assert after.seen == before.seen
-    for entity, names in differing(before, after).items():
-        assert names - inexact(entity) == {WATERMARKS}
+    assert differing(before, after) - INEXACT == {(entity, WATERMARKS) for entity in VIEWS}
     assert_close(before, after)
     [coverage] = OfflineStore(shop.offline).coverage(EVENTS.name)
     archived = {partition: parts[-1].segment.last for partition, parts in coverage.parts.items()}
@@ -164,8 +179,7 @@ def test_a_second_backfill_writes_the_same_watermarks_and_fields(lived: Lived) -
         shop.redis.flush()
         assert shop.backfill("--offline", shop.offline).exit_code == 0
         stores.append(dump(shop))
-    for entity, names in differing(*stores).items():
-        assert names <= inexact(entity)
+    assert differing(*stores) <= INEXACT
     assert_close(*stores)
 
 
@@ -176,59 +190,33 @@ def assert_same_bytes(before: Store, after: Store) -> None:
     nobody's order, so the sums of a product that users of both have bought may differ in their last bits, as
     floating-point addition is not associative.
     """
-    found = differing(before, after)
-    assert (found["user"], found["pair"]) == (set(), set())
-    assert found["product"] <= inexact("product")
+    assert differing(before, after) <= {(entity, name) for entity, name in INEXACT if entity == "product"}
     assert_close(before, after)
 
 
 def assert_close(before: Store, after: Store) -> None:
     compared = 0
     for key, row in before.rows.items():
-        entity = entity_of(row)
-        names = field_names(VIEWS[entity])
-        for at in row.keys() & {field_name(VIEWS[entity].name, name) for name in inexact(entity)}:
+        for at in row.keys() & INEXACT:
             was, now = decode_double(row[at]), decode_double(after.rows[key][at])
             assert (was is None) == (now is None)
             if was is None or now is None:
                 continue
-            scale = max(abs(was), 1.0) * (1e3 if names[at].endswith("_m2") else 1.0)
-            assert abs(now - was) <= 1e-9 * scale, (key, names[at])
+            scale = max(abs(was), 1.0) * (1e3 if at[1].endswith("_m2") else 1.0)
+            assert abs(now - was) <= 1e-9 * scale, (key, at)
             compared += 1
     assert compared > 500
 
 
-def differing(before: Store, after: Store) -> dict[str, set[str]]:
-    """Return, by entity, the names of the fields of which some row has other bytes; all have the same fields."""
+def differing(before: Store, after: Store) -> set[Field]:
+    """Return the fields of which some row has other bytes; all have the same fields."""
     assert after.rows.keys() == before.rows.keys()
-    found: dict[str, set[str]] = {name: set() for name in VIEWS}
-    for key, row in before.rows.items():
-        entity = entity_of(row)
-        assert after.rows[key].keys() == row.keys()
-        names = field_names(VIEWS[entity])
-        found[entity] |= {names[at] for at in row if after.rows[key][at] != row[at]}
-    return found
-
-
-def inexact(entity: str) -> set[str]:
-    """The sums of numbers that are not whole: of amounts, of their squares, of decays, of days."""
+    assert all(after.rows[key].keys() == row.keys() for key, row in before.rows.items())
     return {
-        each.name
-        for each in VIEWS[entity].fields
-        if each.kind == "double" and re.search("amount|decayed|days_between", each.name)
+        at for key, row in before.rows.items() for at, value in row.items() if after.rows[key][at] != value
     }
 
 
-def watermarks(row: Mapping[bytes, bytes], topic: bytes) -> Mapping[int, int]:
-    at = field_name(VIEWS[entity_of(row)].name, WATERMARKS)
-    return Watermarks.parse(decode_bytes(row[at]), topic).offsets
-
-
-def entity_of(row: Mapping[bytes, bytes]) -> str:
-    [name] = [name for name, view in VIEWS.items() if timestamp_field_name(view.name) in row]
-    return name
-
-
-def field_names(view: StateView) -> dict[bytes, str]:
-    names = {field_name(view.name, name): name for name in (*(f.name for f in view.fields), WATERMARKS)}
-    return names | {timestamp_field_name(view.name): "_ts"}
+def watermarks(row: Mapping[Field, bytes], topic: bytes) -> Mapping[int, int]:
+    [packed] = [value for (_, name), value in row.items() if name == WATERMARKS]
+    return Watermarks.parse(decode_bytes(packed), topic).offsets
