@@ -52,6 +52,14 @@ def filled(shop: EmbeddedShop, *options: str) -> str:
     return done.output
 
 
+def archived(shop: EmbeddedShop, events: Sequence[Event], count: int | None = None) -> None:
+    """Append events, of which the archive has the first."""
+    shop.append(events[:count])
+    shop.archive()
+    if count is not None:
+        shop.append(events[count:])
+
+
 def assert_holds(online: OnlineStore, events: Sequence[Event]) -> None:
     assert assert_store_holds(online, PLAN, batch_states(PLAN, events)) > 500
 
@@ -70,9 +78,7 @@ def test_the_stream_goes_on_from_the_archive_with_no_gap_and_nothing_twice(
     shop: EmbeddedShop, online: OnlineStore, count: int
 ) -> None:
     events = make_events(400)
-    shop.append(events[:count])
-    shop.archive()
-    shop.append(events[count:])
+    archived(shop, events, count)
     assert filled(shop).startswith(f"{count} events: wrote 12 of user_state, 8 of product_state, ")
     outcomes = {"folded": 400 - count, "replayed": count}
     assert shop.fold() == {name: number for name, number in outcomes.items() if number}
@@ -100,8 +106,7 @@ def test_a_backfill_that_was_stopped_is_finished_by_the_next(
     shop: EmbeddedShop, online: OnlineStore, writes: int
 ) -> None:
     events = make_events(150)
-    shop.append(events)
-    shop.archive()
+    archived(shop, events)
     history = collect_history(OfflineStore(shop.offline), shop.folder)
     with StoppingStore.connect(shop.redis.settings()) as store:
         store.left = writes
@@ -113,9 +118,7 @@ def test_a_backfill_that_was_stopped_is_finished_by_the_next(
 
 def test_a_state_that_is_ahead_is_refused_and_left_as_it_is(shop: EmbeddedShop) -> None:
     events = make_events(200)
-    shop.append(events[:100])
-    shop.archive()
-    shop.append(events[100:])
+    archived(shop, events, 100)
     shop.fold()
     before = everything(shop)
     refused = shop.backfill("--offline", shop.offline)
@@ -130,9 +133,7 @@ def test_replace_takes_a_state_back_and_the_stream_brings_it_forward_again(
     shop: EmbeddedShop, online: OnlineStore
 ) -> None:
     events = make_events(200)
-    shop.append(events[:60])
-    shop.archive()
-    shop.append(events[60:])
+    archived(shop, events, 60)
     shop.fold()
     assert ", removed " in filled(shop, "--replace", "--seek-group", "materializer")
     assert shop.fold() == {"folded": 140}
@@ -143,8 +144,7 @@ def test_replace_leaves_the_rows_of_another_project_alone(shop: EmbeddedShop, on
     other = ViewCodec(f"other-{PROJECT}", PLAN.user.view)
     row = GuardedWrite(other, other.key("u1"), None, PLAN.user.empty, b"theirs", 1)
     assert online.write_guarded([row]) == [True]
-    shop.append(make_events(60))
-    shop.archive()
+    archived(shop, make_events(60))
     filled(shop, "--replace")
     assert online.read([(other, row.key)])[0].watermarks == b"theirs"
 
@@ -162,8 +162,7 @@ def test_a_state_behind_the_archive_is_brought_forward(shop: EmbeddedShop, onlin
 def test_an_archive_without_events_or_that_lacks_some_is_refused_by_name(shop: EmbeddedShop) -> None:
     refused = [shop.backfill("--offline", shop.offline)]
     for number in range(4):
-        shop.append([replace(event, user_id="u") for event in make_events(50, seed=number)])
-        shop.archive()
+        archived(shop, [replace(event, user_id="u") for event in make_events(50, seed=number)])
     root = shop.folder / "offline"
     (root / sorted(files_under(root))[1]).unlink()
     refused.append(shop.backfill("--offline", shop.offline))
@@ -175,8 +174,7 @@ def test_an_archive_without_events_or_that_lacks_some_is_refused_by_name(shop: E
 
 def test_a_duplicate_that_comes_after_the_archive_is_dropped(shop: EmbeddedShop, online: OnlineStore) -> None:
     events = make_events(100)
-    shop.append(events)
-    shop.archive()
+    archived(shop, events)
     filled(shop)
     shop.append([replace(event, product_id="another") for event in events[90:]])
     assert shop.fold() == {"replayed": 100, "duplicate": 10}
@@ -190,8 +188,7 @@ def test_duplicates_in_the_archive_are_resolved_as_the_stream_resolves_them(
     # earlier by their own timestamps, and of other products, but appended later
     early_us = 90 * 86_400_000_000
     late = [replace(e, product_id="late", timestamp_us=e.timestamp_us - early_us) for e in events[::7]]
-    shop.append([*events, *late])
-    shop.archive()
+    archived(shop, [*events, *late])
     filled(shop)
     assert_holds(online, events)
     shop.redis.flush()
@@ -203,9 +200,7 @@ def test_the_history_before_the_log_and_the_archive_add_up(shop: EmbeddedShop, o
     events = make_events(300)
     history = shop.folder / "history.parquet"
     pq.write_table(event_table(events[:100]), history)
-    shop.append(events[100:220])
-    shop.archive()
-    shop.append(events[220:])
+    archived(shop, events[100:], 120)
     filled(shop, "--events", str(history))
     shop.fold()
     assert_holds(online, events)
@@ -219,9 +214,7 @@ def test_a_topic_that_was_recreated_goes_on_after_the_old_one(
     shop.fold()
     shop.archive()
     shutil.rmtree(shop.log.log_dir)
-    shop.append(second[:50])
-    shop.archive()
-    shop.append(second[50:])
+    archived(shop, second, 50)
     filled(shop)
     assert shop.fold() == {"folded": 50, "replayed": 50}
     assert_holds(online, [*first, *second])
@@ -248,8 +241,7 @@ def test_a_group_is_set_on_a_topic_with_other_partitions_than_declared(
     shop: EmbeddedShop, partitions: int
 ) -> None:
     TopicDatabase(shop.folder / "log", Topic(EVENTS.name, partitions)).close()
-    shop.append(make_events(50))
-    shop.archive()
+    archived(shop, make_events(50))
     seek = ("--seek-group", "materializer", "--seek-timeout", "10s")
     done = shop.backfill(*seek, REPRISE_OFFLINE_STORE=shop.offline)
     assert done.exit_code == 0, done.output
@@ -258,8 +250,7 @@ def test_a_group_is_set_on_a_topic_with_other_partitions_than_declared(
 
 
 def test_a_group_that_is_in_use_is_left_alone(shop: EmbeddedShop) -> None:
-    shop.append(make_events(50))
-    shop.archive()
+    archived(shop, make_events(50))
     busy = open_consumer(shop.log, EVENTS, "materializer")
     try:
         while len(busy.assignment) < EVENTS.partitions:
