@@ -1,6 +1,5 @@
 """``reprise features`` as a person at a terminal uses it."""
 
-import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +26,25 @@ def features(*arguments: object) -> Result:
     )
 
 
+def done(*arguments: object) -> str:
+    """Run the command, which succeeds, and return what it prints."""
+    result = features(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: object, status: int = 1) -> str:
+    """Run the command, which fails, and return what it prints."""
+    result = features(*arguments)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def built(source: Path, out: Path, *options: object) -> str:
+    """Build training rows, and return what it prints."""
+    return done("build", "--events", source, "--out", out, "--horizon", "7d", *options)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.json")}
 
@@ -34,19 +52,16 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.soak
 def test_planning_by_the_sample_makes_the_checked_in_plan(repository: Path) -> None:
-    result = features("plan", "--dry-run", "--repository", repository)
-    assert result.exit_code == 0, result.output
-    plan = checked_in_plan()
-    assert f"plan {plan.hash[:12]}, schema {plan.schema_hash[:12]}" in result.output
-    assert f"{len(plan.inputs)} inputs" in result.output
+    output, plan = done("plan", "--dry-run", "--repository", repository), checked_in_plan()
+    assert f"plan {plan.hash[:12]}, schema {plan.schema_hash[:12]}" in output
+    assert f"{len(plan.inputs)} inputs" in output
 
 
 def test_planning_says_what_was_found_refused_dropped_and_kept_and_writes_the_same_plan_every_time(
     repository: Path, few_users: Path, planned: PlanningResult
 ) -> None:
     (repository / "plan" / "plan.json").unlink()
-    result = features("plan", "--repository", repository, "--events", few_users, "--until", "2099-01-01")
-    assert result.exit_code == 0, result.output
+    output = done("plan", "--repository", repository, "--events", few_users, "--until", "2099-01-01")
     for said in (
         "users: 1,",
         "selected by the rows before 2099-01-01 00:00 UTC",
@@ -59,7 +74,7 @@ def test_planning_says_what_was_found_refused_dropped_and_kept_and_writes_the_sa
         f"wrote {repository}/plan/plan.json",
         f"plan {planned.plan.hash[:12]}",
     ):
-        assert said in result.output
+        assert said in output
     assert Plan.load(repository / "plan" / "plan.json").hash == planned.plan.hash
 
 
@@ -81,10 +96,9 @@ def test_all_lists_each_refused_feature_with_its_reason_and_a_dry_run_writes_not
     path = repository / "definitions.py"
     path.write_text("from dataclasses import replace\n" + path.read_text() + FEW_FEATURES)
     before = files(repository)
-    result = features("plan", "--dry-run", "--all", "--repository", repository, "--events", few_users)
-    assert result.exit_code == 0, result.output
-    assert "refused MEDIAN(purchases.amount): median has no bounded state" in result.output
-    assert "dropped " in result.output
+    output = done("plan", "--dry-run", "--all", "--repository", repository, "--events", few_users)
+    assert "refused MEDIAN(purchases.amount): median has no bounded state" in output
+    assert "dropped " in output
     assert files(repository) == before
 
 
@@ -98,30 +112,30 @@ def test_build_writes_one_row_for_each_event_also_of_a_file_with_columns_of_its_
     tables = []
     for source, out, options in ((some_csv, "ours.parquet", ()), (theirs, "theirs.parquet", mapped)):
         path = tmp_path / out
-        result = features("build", "--events", source, "--out", path, "--horizon", "7d", *options)
-        assert result.exit_code == 0, result.output
-        assert f"{path}: 1,500 rows;" in result.output
+        assert f"{path}: 1,500 rows;" in built(source, path, *options)
         tables.append(pq.read_table(path))
     ours, other = tables
     assert set(checked_in_plan().input_names) < set(ours.column_names)
     assert ours.equals(other)
 
 
-def test_build_writes_csv_where_the_name_ends_so(tmp_path: Path, some_csv: Path) -> None:
-    path = tmp_path / "rows.csv"
-    result = features("build", "--events", some_csv, "--out", path, "--horizon", "7d")
-    assert result.exit_code == 0, result.output
-    assert pacsv.read_csv(path).num_rows == 1_500
-
-
 @pytest.mark.parametrize("name", ["build", "check"])
-@pytest.mark.parametrize("line", ["u,p,2026-01-01,cart", "u,,2026-01-01,view"])
-def test_refused_file_is_to_be_inspected(tmp_path: Path, name: str, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("u,p,2026-01-01,cart", "no event is of a type that makes features"),
+        ("u,,2026-01-01,view", "product_id"),
+        ("u,p,someday,view", "someday"),
+    ],
+)
+def test_refused_file_is_to_be_inspected(tmp_path: Path, name: str, line: str, complaint: str) -> None:
     path = tmp_path / "events.csv"
     path.write_text(f"user_id,product_id,timestamp,event_type\n{line}\n")
-    result = features(name, "--events", path, *(("--out", tmp_path / "rows.csv") if name == "build" else ()))
-    assert result.exit_code == 1
-    assert result.output.rstrip().endswith(f"reprise inspect {path}")
+    out = ("--out", tmp_path / "rows.csv") if name == "build" else ()
+    output = refused(name, "--events", path, *out).rstrip()
+    assert complaint in output
+    assert list(tmp_path.iterdir()) == [path]
+    assert output.endswith(f"reprise inspect {path}")
 
 
 def test_build_labels_no_row_by_a_stray_event_after_a_gap(tmp_path: Path, some_csv: Path) -> None:
@@ -135,10 +149,9 @@ def test_build_labels_no_row_by_a_stray_event_after_a_gap(tmp_path: Path, some_c
     tables = []
     for source in (some_csv, theirs):
         path = tmp_path / f"{source.stem}.parquet"
-        result = features("build", "--events", source, "--out", path, "--horizon", "7d")
-        assert result.exit_code == 0, result.output
+        output = built(source, path)
         tables.append(pq.read_table(path))
-    assert "1 events from " in result.output
+    assert "1 events from " in output
     assert tables[0].equals(tables[1])
     assert tables[0]["label"].null_count > 0
 
@@ -150,28 +163,25 @@ def test_build_may_leave_returned_purchases_out_of_the_labels(tmp_path: Path) ->
     source.write_text("user_id,product_id,timestamp,event_type\n" + "\n".join(lines) + "\n")
     labels = []
     for options in ((), ("--refund-window", "3d")):
-        result = features("build", "--events", source, "--out", out, "--horizon", "7d", *options)
-        assert result.exit_code == 0, result.output
+        built(source, out, *options)
         labels.append(pacsv.read_csv(out)["label"].to_pylist()[0])
     assert labels == [True, False]
 
 
 def test_build_without_a_plan_says_what_to_run(tmp_path: Path, some_csv: Path) -> None:
-    result = features("build", "--events", some_csv, "--out", tmp_path / "rows.csv", "--repository", tmp_path)
-    assert result.exit_code == 1
-    assert "plan.json: cannot be read" in result.output
-    assert "`reprise features plan` writes it" in result.output
+    out = tmp_path / "rows.csv"
+    output = refused("build", "--events", some_csv, "--out", out, "--repository", tmp_path)
+    assert "plan.json: cannot be read" in output
+    assert "`reprise features plan` writes it" in output
 
 
 def test_check_finds_no_mismatch_and_says_how_much_it_compared(some_csv: Path) -> None:
-    result = features("check", "--events", some_csv, "--reference-rows", "6")
-    assert result.exit_code == 0, result.output
-    plan = checked_in_plan()
+    output, plan = done("check", "--events", some_csv, "--reference-rows", "6"), checked_in_plan()
     finished = len(plan.inputs) - len(plan.request_inputs)
-    assert f"{6 * finished:,}" in result.output
-    assert f"{1500 * len(plan.inputs):,}" in result.output
-    assert "The reference computed 6 of 1,500 rows" in result.output
-    assert "lists: sorted, batch and stream" in result.output
+    assert f"{6 * finished:,}" in output
+    assert f"{1500 * len(plan.inputs):,}" in output
+    assert "The reference computed 6 of 1,500 rows" in output
+    assert "lists: sorted, batch and stream" in output
 
 
 def test_check_takes_a_history_of_decades(tmp_path: Path) -> None:
@@ -180,9 +190,8 @@ def test_check_takes_a_history_of_decades(tmp_path: Path) -> None:
     path.write_text(
         "user_id,product_id,event_type,amount,timestamp\n" + "".join(f"u,p,{row}\n" for row in rows)
     )
-    result = features("check", "--events", path, "--reference-rows", "all")
-    assert result.exit_code == 0, result.output
-    assert f"{3 * len(checked_in_plan().inputs):,}" in result.output
+    output = done("check", "--events", path, "--reference-rows", "all")
+    assert f"{3 * len(checked_in_plan().inputs):,}" in output
 
 
 def test_check_takes_a_shop_that_calls_purchases_orders(
@@ -195,16 +204,8 @@ def test_check_takes_a_shop_that_calls_purchases_orders(
     (repository / "plan" / "plan.json").write_bytes(plan.dumps())
     path = tmp_path / "events.csv"
     path.write_text(some_csv.read_text().replace('"purchase"', '"order"'))
-    result = features("check", "--repository", repository, "--events", path, "--reference-rows", "4")
-    assert result.exit_code == 0, result.output
-    assert f"{1500 * len(plan.inputs):,}" in result.output
-
-
-def redefined(repository: Path, old: str, new: str) -> None:
-    path = repository / "definitions.py"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
+    output = done("check", "--repository", repository, "--events", path, "--reference-rows", "4")
+    assert f"{1500 * len(plan.inputs):,}" in output
 
 
 WRONG_SUM = '''
@@ -223,28 +224,17 @@ AGGREGATIONS = ('''
 
 def test_check_fails_when_an_executor_computes_something_else(repository: Path, some_csv: Path) -> None:
     """A primitive that is called sum but sums wrongly: the reference believes it, batch and stream do not."""
-    redefined(repository, "\nAGGREGATIONS = (", WRONG_SUM)
-    result = features("check", "--repository", repository, "--events", some_csv, "--reference-rows", "8")
-    assert result.exit_code == 1, result.output
-    assert "reference and batch: total_spend, row" in result.output
-    assert "… and " in result.output
-    assert "batch and stream: " not in result.output
-
-
-def test_check_refuses_a_plan_that_the_definition_does_not_make(repository: Path, some_csv: Path) -> None:
-    path = repository / "plan" / "plan.json"
-    document = json.loads(path.read_text())
-    document["entities"]["user"]["state"].append({"kind": "first_amount", "frame": "purchases"})
-    path.write_text(json.dumps(document))
-    result = features("check", "--repository", repository, "--events", some_csv, "--reference-rows", "1")
-    assert result.exit_code == 1
-    assert "Error: the plan is not what the definition makes; run `reprise features plan`" in result.output
+    path = repository / "definitions.py"
+    path.write_text(path.read_text().replace("\nAGGREGATIONS = (", WRONG_SUM))
+    output = refused("check", "--repository", repository, "--events", some_csv, "--reference-rows", "8")
+    assert "reference and batch: total_spend, row" in output
+    assert "… and " in output
+    assert "batch and stream: " not in output
 
 
 def test_check_refuses_a_number_of_rows_that_is_none(some_csv: Path) -> None:
-    result = features("check", "--events", some_csv, "--reference-rows", "many")
-    assert result.exit_code == 2
-    assert "'many' is neither a number nor all" in result.output
+    output = refused("check", "--events", some_csv, "--reference-rows", "many", status=2)
+    assert "'many' is neither a number nor all" in output
 
 
 @pytest.mark.parametrize(
@@ -260,17 +250,4 @@ def test_a_repository_without_a_definition_is_refused_by_name(
 ) -> None:
     if definitions is not None:
         (tmp_path / "definitions.py").write_text(definitions)
-    result = features("plan", "--repository", tmp_path, "--events", few_users)
-    assert result.exit_code == 1
-    assert complaint in result.output
-
-
-def test_a_file_that_cannot_be_used_is_refused_with_what_is_wrong(tmp_path: Path) -> None:
-    bad = tmp_path / "bad.csv"
-    bad.write_text(
-        "event_id,user_id,product_id,event_type,amount,timestamp\n1,u,p,purchase,much,2026-01-01T00:00:00Z\n"
-    )
-    result = features("build", "--events", bad, "--out", tmp_path / "rows.parquet")
-    assert result.exit_code == 1
-    assert "much" in result.output
-    assert not (tmp_path / "rows.parquet").exists()
+    assert complaint in refused("plan", "--repository", tmp_path, "--events", few_users)
