@@ -21,8 +21,9 @@ from reprise.features.discovery.planner import (
     write_plan,
 )
 from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
+from reprise.features.feature_functions import spec_fields
 from reprise.features.plan import ENTITY_NAMES, Plan
-from support.discovered import definition, discovery, full_plan, load_saved_features
+from support.discovered import definition, discovery, load_saved_features
 from support.plans import REPOSITORY, checked_in_plan
 
 Document = dict[str, Any]
@@ -59,26 +60,15 @@ def test_every_named_feature_is_in_the_plan_under_its_name() -> None:
 
 def test_the_plan_keeps_no_state_that_no_input_needs() -> None:
     plan = checked_in_plan()
-    needed = {name: set[str]() for name in ENTITY_NAMES}
-
-    def fields(spec: object) -> set[str]:
-        if isinstance(spec, dict):
-            return {name for value in spec.values() for name in fields(value)}
-        return {spec} if isinstance(spec, str) else set()
-
     for entity in plan.entities:
-        needed[entity.name] |= {name for i in entity.features for name in fields(dict(i.finish))}
-    needed["pair"] |= {name for spec in plan.pair_values.values() for name in fields(dict(spec))}
-    aggregates_pairs = any(a.frame is None for e in plan.entities for a in e.accumulators)
-    for entity in plan.entities:
+        specs = [each.finish for each in entity.features]
+        specs += plan.pair_values.values() if entity.name == "pair" else []
+        needed = {name for spec in specs for name in spec_fields(spec)}
         for kept in entity.accumulators:
             if kept.spec["kind"] == LATEST_PRODUCTS:  # for ranking
                 continue
-            tells_the_new = entity.name == "pair" and kept.id.endswith("_count") and aggregates_pairs
-            assert tells_the_new or needed[entity.name] & {f.name for f in kept.fields}, (
-                entity.name,
-                kept.id,
-            )
+            tells_the_new = entity.name == "pair" and kept.id.endswith("_count")
+            assert tells_the_new or needed & {f.name for f in kept.fields}, (entity.name, kept.id)
 
 
 def test_a_written_plan_is_read_back_and_fits_the_definition(planned: PlanningResult, tmp_path: Path) -> None:
@@ -147,9 +137,7 @@ def test_an_operand_of_formulas_is_no_input() -> None:
     assert Plan.from_dict(plan.to_dict()).to_dict() == plan.to_dict()
 
 
-def test_a_history_shorter_than_the_horizon_cannot_be_planned_by(
-    few_users: Path,
-) -> None:
+def test_a_history_shorter_than_the_horizon_cannot_be_planned_by(few_users: Path) -> None:
     with pytest.raises(NotEnoughEventsError, match="shorter than the horizon"):
         make_plan(definition(), few_users, timedelta(days=1000))
 
@@ -170,10 +158,3 @@ def test_features_are_selected_by_rows_that_training_learns_from(
     with pytest.raises(NotEnoughEventsError, match="seen"):
         make_plan(definition(), few_users, timedelta(days=30), until)
     assert seen == [sum(at < until for at in instants)]
-
-
-def test_names_of_candidates_are_unique_identifiers() -> None:
-    names = [c.name for c in discovery().candidates]
-    assert len(names) == len(set(names))
-    assert all(name.isidentifier() and name == name.lower() for name in names)
-    assert full_plan().input_names[: len(names)] == tuple(names)
