@@ -103,23 +103,6 @@ def test_moments_keep_the_spread_of_large_amounts() -> None:
     assert folded(kept, events)[2] == pytest.approx(250.0, rel=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "winner", "end"), [("first_amount", 1.0, 0), ("last_amount", 3.0, 2)])
-def test_the_amount_at_an_end_is_the_events_own_and_ties_are_decided_by_the_key(
-    kind: str, winner: float, end: int
-) -> None:
-    kept = accumulator({"kind": kind, "frame": "purchases"})
-    ties = [FrameEvent("purchases", 7, key, amount, "p") for key, amount in ((5, 2.0), (1, 1.0), (9, 3.0))]
-    assert folded(kept, ties)[2] == winner
-    events = [FrameEvent("purchases", at, at, None if at == end else 5.0, "p") for at in range(3)]
-    assert folded(kept, events) == (end, end, None)
-
-
-def test_a_decayed_value_survives_centuries_of_silence() -> None:
-    kept = accumulator({"kind": "decayed_count", "frame": "views", "half_life_us": 3_600_000_000})
-    events = [FrameEvent("views", at, at, None, "p") for at in (0, 300 * 365 * DAY_US)]
-    assert folded(kept, events) == folded(kept, events[::-1]) == (1.0, 300 * 365 * DAY_US)
-
-
 @given(events=frame_events(), again=st.lists(st.integers(0, 11)), shuffle=st.randoms(use_true_random=False))
 def test_a_list_has_the_products_bought_last_whatever_is_late_replayed_or_dropped_before(
     events: list[FrameEvent], again: list[int], shuffle: random.Random
