@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -21,23 +20,18 @@ def run(*arguments: str | Path) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_default_is_a_csv_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    status, said = run(*SMALL, "--days", "3")
-    assert status == 0
-    assert (tmp_path / "historical_events.csv").read_text().startswith("event_id,user_id,")
-    assert "historical_events.csv: " in said
-
-
-@pytest.mark.parametrize("named", [["h.parquet"], ["--out", "h.parquet"]])
-def test_the_file_is_an_argument_or_an_option(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: list[str]
+@pytest.mark.parametrize(
+    ("named", "out"),
+    [([], "historical_events.csv"), (["h.parquet"], "h.parquet"), (["--out", "h.csv"], "h.csv")],
+)
+def test_the_file_is_an_argument_or_an_option_or_a_csv_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: list[str], out: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     status, said = run(*SMALL, "--events", "1234", *named)
     assert status == 0
-    assert "1,234 events" in said
-    assert pq.read_metadata(tmp_path / "h.parquet").num_rows == 1234
+    assert f"{out}: 1,234 events, " in said
+    assert [path.name for path in tmp_path.iterdir()] == [out]
 
 
 def test_a_start_may_be_a_date_or_an_instant_with_an_offset(tmp_path: Path) -> None:
@@ -92,6 +86,30 @@ def test_a_stopped_run_leaves_the_old_file_and_no_other(tmp_path: Path, stop: si
     assert process.wait(30) != 0
     assert [path.name for path in tmp_path.iterdir()] == ["h.parquet"]
     assert (tmp_path / "h.parquet").read_text() == "old"
+
+
+PEAK = """
+import sys
+from reprise.datagen.main import command
+command(sys.argv[1:], standalone_mode=False)
+status = open("/proc/self/status").read()
+print("peak", status.split("VmHWM:")[1].split()[0])
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak that Linux keeps in /proc")
+@pytest.mark.parametrize("extension", ["parquet", "csv"])
+def test_memory_does_not_grow_with_the_number_of_events(tmp_path: Path, extension: str) -> None:
+    def peak_mib(events: int) -> float:
+        size = ["--users", "2000", "--start", "2026-01-01", "--events", str(events)]
+        options = [*size, "--truth", f"t.{extension}", f"h.{extension}"]
+        command = [sys.executable, "-c", PEAK, *options]
+        silent = {**os.environ, "REPRISE_PROGRESS": "off"}
+        done = subprocess.run(command, cwd=tmp_path, env=silent, capture_output=True, text=True, check=True)
+        return int(done.stdout.split("peak ")[1]) / 1024
+
+    assert peak_mib(2_000_000) - peak_mib(900_000) < 40
 
 
 def test_help_does_not_load_the_generator() -> None:

@@ -61,6 +61,7 @@ def test_csv_says_the_same_as_parquet_with_rfc_3339_timestamps(tmp_path: Path) -
 @pytest.mark.parametrize("count", [1, 999, 20_000])
 def test_events_are_exactly_as_many_as_asked_for_and_the_first_in_time(tmp_path: Path, count: int) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
+    (tmp_path / "n.parquet").write_text("an old file, which is replaced")
     assert generate_history(HistoryOptions(tmp_path / "n.parquet", SHOP, start, events=count)).events == count
     generate_history(HistoryOptions(tmp_path / "d.parquet", SHOP, start, days=150))
     longer = pq.read_table(tmp_path / "d.parquet")
@@ -95,13 +96,10 @@ def test_days_end_where_they_should(tmp_path: Path) -> None:
 
 def test_equal_options_make_equal_bytes_and_another_seed_other_ones(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        plan = HistoryOptions(
-            tmp_path / f"{name}.parquet",
-            ShopConfig(seed=seed, users=200, products=40),
-            days=10,
-            truth=tmp_path / f"{name}.csv",
+        shop = ShopConfig(seed=seed, users=200, products=40)
+        generate_history(
+            HistoryOptions(tmp_path / f"{name}.parquet", shop, days=10, truth=tmp_path / f"{name}.csv")
         )
-        generate_history(plan)
     for extension in ("parquet", "csv"):
         a, b, c = ((tmp_path / f"{name}.{extension}").read_bytes() for name in "abc")
         assert a == b != c
@@ -117,14 +115,6 @@ def test_truth_has_each_event_once_in_the_same_order_and_every_digit_also_as_csv
     assert ((probability > 0) & (probability < 1)).all()
     assert probability.std() > 0.1
     np.testing.assert_array_equal(read_csv(tmp_path / "t.csv")["probability"].to_numpy(), probability)
-
-
-def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "h.parquet"
-    path.write_text("old")
-    generate_history(HistoryOptions(path, SHOP, days=2))
-    assert pq.read_table(path).num_rows > 0
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_history_without_events_is_an_empty_table(tmp_path: Path) -> None:
@@ -149,8 +139,6 @@ def test_a_history_without_events_is_an_empty_table(tmp_path: Path) -> None:
         ({"truth": "h.csv"}, "cannot be one file"),
         ({"events": 5}, "either the days or the events"),
         ({"days": None}, "either the days or the events"),
-        ({"days": 0}, "days: expected at least 1, got 0"),
-        ({"start": datetime(2026, 1, 1)}, "time zone"),
         ({"start": datetime(2026, 1, 1), "end": datetime(2026, 2, 1)}, "either the start or the end"),
     ],
 )
