@@ -72,17 +72,6 @@ def test_a_feature_compiles_to_the_state_that_it_needs(
     assert compiled.unit
 
 
-def test_what_aggregates_pairs_has_the_pair_keep_its_inner_value() -> None:
-    compiled = accepted("product", f"MEAN(user_products.{BETWEEN})")
-    assert list(compiled.pair_values) == ["purchases_days_between"]
-    assert {f"{spec['kind']} {spec['frame']}" for spec in compiled.pair_state} == {
-        "first_time purchases",
-        "last_time purchases",
-        "count purchases",
-        "count views",
-    }
-
-
 SINCE = "TIME_SINCE_LAST(purchases.timestamp, unit=days)"
 REFUSED: list[tuple[EntityName, str, str]] = [
     ("user", "MEDIAN(purchases.amount)", "median has no bounded state: the exact median needs every"),

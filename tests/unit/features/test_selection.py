@@ -83,14 +83,6 @@ def test_at_most_max_inputs_are_kept_the_most_important_and_the_named_besides() 
     assert all("of at most 2" in reason for reason in found.dropped.values())
 
 
-def test_the_same_sample_makes_the_same_selection_with_importances_of_what_was_ranked() -> None:
-    columns = {f"f{at}": NOISE[at] + at / 12 * LABEL for at in range(12)}
-    one, two = (chosen({"zero": np.zeros(ROWS), **columns}, max_inputs=5) for _ in range(2))
-    assert (names(one), one.dropped, one.importance) == (names(two), two.dropped, two.importance)
-    assert one.importance.keys() == columns.keys()
-    assert sum(one.importance.values()) == pytest.approx(1.0)
-
-
 @pytest.mark.parametrize("positives", [0, 49, ROWS - 49, ROWS])
 def test_a_sample_with_too_little_of_a_class_is_refused(positives: int) -> None:
     label = np.arange(ROWS) < positives
