@@ -239,19 +239,6 @@ def test_a_value_that_is_off_or_that_only_one_executor_has_is_a_mismatch(executo
                 assert ("nan" in str(mismatch)) == np.isnan(change)
 
 
-def test_an_event_that_one_executor_did_not_see_is_a_mismatch_in_many_features(
-    executor: BatchExecutor,
-) -> None:
-    events = random_history(2, 60, users=3, products=2)
-    requests = requests_at(events)
-    whole = answers(executor, PLAN, events, requests)
-    purchases = [at for at, event in enumerate(events) if event.amount is not None]
-    without = [event for at, event in enumerate(events) if at != purchases[0]]
-    missed = answers(executor, PLAN, without, requests)
-    found = compare("whole and missed", PLAN.input_names, whole.batch, missed.stream, whole.scales())
-    assert len({mismatch.feature for mismatch in found.mismatches}) > 20
-
-
 def test_an_event_at_the_requests_own_instant_is_not_yet_known(executor: BatchExecutor) -> None:
     events = [purchase(NOW, 5.0), purchase(NOW + 10, 7.0, number=1)]
     found = answers(executor, PLAN, events, [Request("u", "p", NOW + at) for at in (0, 1, 10, 11)])
