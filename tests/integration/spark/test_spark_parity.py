@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -109,20 +110,12 @@ def duckdb() -> Iterator[BatchExecutor]:
 
 def with_own_ids(label: str, events: Sequence[Event], requests: Sequence[Request]) -> tuple[list, list]:
     """Return a history and requests about it that share no id with those of other labels."""
-    own = [
-        replace(
-            each,
-            event_id=f"{label}/{each.event_id}",
-            user_id=f"{label}/{each.user_id}",
-            product_id=f"{label}/{each.product_id}",
-        )
-        for each in events
-    ]
-    asked = [
-        replace(each, user_id=f"{label}/{each.user_id}", product_id=f"{label}/{each.product_id}")
-        for each in requests
-    ]
-    return own, asked
+
+    def own(each: Any, *names: str) -> Any:
+        return replace(each, **{name: f"{label}/{getattr(each, name)}" for name in names})
+
+    ids = ("user_id", "product_id")
+    return [own(each, "event_id", *ids) for each in events], [own(each, *ids) for each in requests]
 
 
 def assert_four_ways_the_same(
@@ -271,17 +264,14 @@ def test_a_file_of_events_is_copied_once_for_several_instants(tmp_path: Path) ->
 def returned(events: Sequence[Event]) -> list[Event]:
     """Return a history in which every third purchase is returned a day later."""
     purchases = [each for each in events if each.event_type == "purchase"][::3]
-    returns = [
-        replace(
-            each,
-            event_id=f"{each.event_id}-r",
-            event_type="return",
-            timestamp_us=each.timestamp_us + DAY_US,
-            amount=None,
-        )
-        for each in purchases
+    returned = {"event_type": "return", "amount": None}
+    return [
+        *events,
+        *(
+            replace(each, event_id=f"{each.event_id}-r", timestamp_us=each.timestamp_us + DAY_US, **returned)
+            for each in purchases
+        ),
     ]
-    return [*events, *returns]
 
 
 @pytest.mark.parametrize(
@@ -304,19 +294,12 @@ def test_training_rows_are_the_same(
     pq.write_table(event_table(history), tmp_path / "events.parquet")
     tables, reports = [], []
     for name, open_executor in (("spark", on_files), ("duckdb", BatchExecutor)):
-        out = tmp_path / f"{name}.parquet"
-        report = build_training_rows(
-            tmp_path / "events.parquet",
-            out,
-            PLAN,
-            timedelta(days=30),
-            refund_window=timedelta(days=2),
-            questions=True,
-            further=(timedelta(days=7),),
-            open_executor=open_executor,
+        source, out, days = tmp_path / "events.parquet", tmp_path / f"{name}.parquet", timedelta(days=1)
+        options = {"refund_window": 2 * days, "questions": True, "further": (7 * days,)}
+        reports.append(
+            build_training_rows(source, out, PLAN, 30 * days, **options, open_executor=open_executor)
         )
         tables.append(pq.read_table(out).to_pandas())
-        reports.append(report)
     assert reports[0] == reports[1]
     assert reports[0].positive > size // 100
     on_spark, expected = (table.sort_values(["timestamp", "event_id", "asked"]) for table in tables)
