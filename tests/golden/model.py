@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,8 @@ def model_bundle() -> str:
             name: digest(_rounded(pq.read_table(path).to_pylist()))
             for name, path in (("events", events), ("truth", truth))
         }
-        _reprise(
-            "train",
-            "--events",
-            events,
-            "--truth",
-            truth,
-            "--plan",
-            str(PLAN_FILE),
-            "--out",
-            store,
-            *_TRAINING,
-        )
+        paths = ("--events", events, "--truth", truth, "--plan", str(PLAN_FILE), "--out", store)
+        _reprise("train", *paths, *_TRAINING)
         files = {path.name: path for path in Path(store).rglob("*") if path.is_file()}
         names = sorted(str(path.relative_to(store)) for path in files.values())
         manifest = json.loads(files["manifest.json"].read_bytes())
@@ -75,7 +64,6 @@ def _shortened(manifest: dict[str, Any]) -> dict[str, Any]:
     return {key: digest(value) if key in bulk else value for key, value in manifest.items()}
 
 
-def _reprise(*arguments: str) -> Sequence[str]:
+def _reprise(*arguments: str) -> None:
     result = CliRunner().invoke(scripts()[ROOT_COMMAND].load(), arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output.splitlines()
