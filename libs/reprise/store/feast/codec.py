@@ -9,7 +9,7 @@ that is why it writes them, too.
 
 import struct
 from collections.abc import Callable, Sequence
-from math import isfinite, isinf, isnan
+from math import isfinite, isnan
 from typing import Any, Final
 
 import numpy as np
@@ -36,18 +36,16 @@ Row = Sequence[bytes | None]
 _SMALL_INTS = {protobuf.encode_int64(number): number for number in range(1024)}
 _SMALL_VALUES = {number: value for value, number in _SMALL_INTS.items()}
 _UNKNOWN: Final[Any] = object()
-_INSTANT_BYTES = 9  # tag and eight groups of seven bits: an instant in microseconds, from 1987 to 4253
-_ENCODERS: dict[FieldKind, Callable[[Any], bytes]] = {
-    "int64": protobuf.encode_int64,
-    "double": protobuf.encode_double,
-    "bytes": protobuf.encode_bytes,
-}
 _DECODERS: dict[FieldKind, Callable[[bytes], Any]] = {
     "int64": protobuf.decode_int64,
     "double": protobuf.decode_double,
     "bytes": protobuf.decode_bytes,
 }
-_CONTINUED = sum(0x80 << 7 * group for group in range(7))
+_EXPECTED: dict[FieldKind, str] = {
+    "int64": "an integer of 64 bits",
+    "double": "a finite number",
+    "bytes": "bytes",
+}
 _unpack_double = struct.Struct("<Bd").unpack
 
 
@@ -120,6 +118,7 @@ class ViewCodec:
         row: list[bytes] = []
         small = _SMALL_VALUES.get
         known = self._unknown if previous is None else previous
+        name = b""
         try:
             for (name, is_double), number, before in zip(self._encoded_fields, state, known, strict=True):
                 # 1 and 1.0 are equal, but their bytes differ.
@@ -133,14 +132,14 @@ class ViewCodec:
                     elif isnan(number):
                         value = protobuf.NULL
                     else:
-                        raise self._encoding_error(state)
+                        raise self._encoding_error(state, name)
                 elif is_double is None:
                     value = protobuf.encode_bytes(number)
                 else:
                     value = (type(number) is int and small(number)) or protobuf.encode_int64(number)
                 row += (name, value)
         except (TypeError, ValueError, OverflowError):
-            raise self._encoding_error(state) from None
+            raise self._encoding_error(state, name) from None
         row += (
             self.watermarks_field,
             protobuf.NULL if watermarks is None else protobuf.encode_bytes(watermarks),
@@ -152,7 +151,7 @@ class ViewCodec:
     def decode(self, row: Row, key: bytes | None = None) -> list[Any]:
         """Return the state of a row of ``read_fields`` or ``fold_fields``; errors name the key."""
         if len(row) < len(self._is_double):
-            raise self._short_row(row, key)
+            raise CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")
         state: list[float | int | bytes | None] = []
         append = state.append
         small = _SMALL_INTS.get
@@ -169,7 +168,7 @@ class ViewCodec:
                     append(protobuf.decode_bytes(value))
                 else:
                     integer = small(value)
-                    append(_decode_integer(value) if integer is None else integer)
+                    append(protobuf.decode_int64(value) if integer is None else integer)
         except (struct.error, ProtobufError):
             return self._decode_checked(row, key)
         return state
@@ -227,19 +226,12 @@ class ViewCodec:
             for position, value in enumerate(row[: len(self._is_double)])
         ]
 
-    def _short_row(self, row: Row, key: bytes | None) -> CorruptRowError:
-        return CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")
-
-    def _encoding_error(self, state: State) -> UnencodableStateError:
+    def _encoding_error(self, state: State, name: bytes) -> UnencodableStateError:
         if len(state) != len(self._is_double):
             return UnencodableStateError(self.view.name, "*", list(state), f"{len(self._is_double)} numbers")
-        fits = (_fits(value, field.kind) for value, field in zip(state, self.view.fields, strict=True))
-        position = next(at for at, fit in enumerate(fits) if not fit)
+        position = self.state_fields.index(name)
         field = self.view.fields[position]
-        expected = {"double": "a finite number", "int64": "an integer of 64 bits", "bytes": "bytes"}[
-            field.kind
-        ]
-        return UnencodableStateError(self.view.name, field.name, state[position], expected)
+        return UnencodableStateError(self.view.name, field.name, state[position], _EXPECTED[field.kind])
 
     def _check_collisions(self) -> None:
         names = [*(field.name for field in self.view.fields), WATERMARKS]
@@ -257,27 +249,3 @@ def _command_parts(fields: Sequence[bytes]) -> tuple[bytes, bytes]:
     """Return the parts of an ``HMGET`` of fields before and after the key's length and bytes."""
     head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(fields))
     return head, b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in fields) + b"\r\n"
-
-
-def _fits(value: Any, kind: FieldKind) -> bool:
-    if value is None:
-        return True
-    try:
-        _ENCODERS[kind](value)
-        return kind != "double" or not isinf(value)
-    except (TypeError, ValueError, OverflowError, struct.error):
-        return False
-
-
-def _decode_integer(value: bytes) -> int:
-    # An instant in microseconds has eight groups of seven bits; a varint loop costs as much as the other fields.
-    if len(value) == _INSTANT_BYTES:
-        tag, a, b, c, d, e, f, g, h = value
-        if tag == protobuf.INT64_TAG and h < 0x80 <= a & b & c & d & e & f & g:
-            return (
-                a + (b << 7) + (c << 14) + (d << 21) + (e << 28) + (f << 35) + (g << 42) + (h << 49)
-            ) - _CONTINUED
-    number = protobuf.decode_int64(value)
-    if number is None:
-        raise ProtobufError("an explicit null")
-    return number
