@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -89,20 +89,16 @@ class TestEmbeddedLog(LogContract):
         return open_consumer(self.settings, EVENTS, group, listener)
 
 
-def write(log_dir: Path, count: int, *, fsync: bool = False, start: int = 0) -> None:
-    producer = EmbeddedProducer(log_dir, topics=[ONE], fsync=fsync)
-    for number in range(start, start + count):
-        producer.append(ONE.name, b"k", f"v{number}".encode())
-    producer.flush(TIMEOUT)
+def write(log_dir: Path, count: int) -> None:
+    producer = EmbeddedProducer(log_dir, topics=[ONE])
+    for value in values(count):
+        producer.append(ONE.name, b"k", value.encode())
     producer.close(TIMEOUT)
 
 
-def read(log_dir: Path, count: int, group: str = "g") -> list[str]:
-    consumer = EmbeddedConsumer(log_dir, ONE, group)
-    try:
+def read(log_dir: Path, count: int) -> list[str]:
+    with closing(EmbeddedConsumer(log_dir, ONE, "g")) as consumer:
         return [record.value.decode() for record in drain(consumer, count).get(0, [])]
-    finally:
-        consumer.close()
 
 
 def database_file(log_dir: Path) -> Path:
@@ -122,8 +118,8 @@ def topic_id(log_dir: Path, topic: Topic = ONE) -> bytes:
         return database.topic_id
 
 
-def values(count: int, start: int = 0) -> list[str]:
-    return [f"v{number}" for number in range(start, start + count)]
+def values(count: int) -> list[str]:
+    return [f"v{number}" for number in range(count)]
 
 
 def test_damaged_file_is_reported_by_reader_and_writer(tmp_path: Path) -> None:
@@ -174,18 +170,16 @@ def test_writer_killed_mid_append_leaves_a_dense_readable_log(tmp_path: Path) ->
                     assert writer.poll() is None
                     time.sleep(0.01)
             writer.send_signal(signal.SIGKILL)
-    with ExitStack() as stack:
-        producer = EmbeddedProducer(tmp_path)
-        stack.callback(producer.close, TIMEOUT)
-        appended = append_all(producer, [f"after-{number}" for number in range(50)])
-        consumer = EmbeddedConsumer(tmp_path, EVENTS, "g")
-        stack.callback(consumer.close)
-        ends = {position.partition: position.offset + 1 for position in appended}
-        consumer.poll(1, 0)
-        total = sum(consumer.end_offsets().values())
-        assert {p: consumer.end_offsets()[p] for p in ends} == ends
-        consumer.close()
-        found = drain(stack.enter_context(closing(EmbeddedConsumer(tmp_path, EVENTS, "h"))), total)
+    producer = EmbeddedProducer(tmp_path)
+    appended = append_all(producer, [f"after-{number}" for number in range(50)])
+    producer.close(TIMEOUT)
+    with closing(EmbeddedConsumer(tmp_path, EVENTS, "g")) as consumer:
+        poll_until(lambda: bool(consumer.assignment), consumer)
+        ends = consumer.end_offsets()
+        assert ends.items() >= {position.partition: position.offset + 1 for position in appended}.items()
+        consumer.seek(dict.fromkeys(ends, 0))
+        total = sum(ends.values())
+        found = drain(consumer, total)
     assert sum(map(len, found.values())) == total > 300 * KILLS
     for records in found.values():
         assert [record.offset for record in records] == list(range(len(records)))
@@ -308,27 +302,18 @@ def test_close_fails_what_it_could_not_write_in_time(tmp_path: Path) -> None:
     assert first.result(TIMEOUT).offset == 0
 
 
-def test_topic_made_anew_has_another_id_and_starts_at_zero(tmp_path: Path) -> None:
+def test_consumer_notices_that_its_topic_was_removed_and_the_next_one_starts_at_zero(tmp_path: Path) -> None:
     write(tmp_path, 5)
-    first = topic_id(tmp_path)
-    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
-    drain(consumer, 5)
-    consumer.commit({0: 5})
-    consumer.close()
-    shutil.rmtree(tmp_path / "one")
+    with closing(EmbeddedConsumer(tmp_path, ONE, "g")) as consumer:
+        first = consumer.topic_id
+        drain(consumer, 5)
+        consumer.commit({0: 5})
+        shutil.rmtree(tmp_path / "one")
+        with pytest.raises(TopicGoneError):
+            consumer.poll(10, 5)
     write(tmp_path, 2)
     assert topic_id(tmp_path) != first
     assert read(tmp_path, 2) == values(2)
-
-
-def test_consumer_notices_that_its_topic_was_removed(tmp_path: Path) -> None:
-    write(tmp_path, 5)
-    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
-    consumer.poll(10, 0)
-    shutil.rmtree(tmp_path / "one")
-    with pytest.raises(TopicGoneError):
-        consumer.poll(10, 5)
-    consumer.close()
 
 
 def test_producer_says_that_its_topic_was_removed_and_then_makes_it_anew(tmp_path: Path) -> None:
@@ -392,10 +377,3 @@ def test_log_directory_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("")
     with pytest.raises(LogUnavailableError, match="log"):
         EmbeddedProducer(tmp_path / "log")
-
-
-def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("REPRISE_LOG_DIR", str(tmp_path))
-    monkeypatch.setenv("REPRISE_LOG_FSYNC", "always")
-    settings = EventLogSettings.load()
-    assert (settings.log_dir, settings.log_fsync) == (tmp_path, "always")
