@@ -14,8 +14,7 @@ import pytest
 
 from reprise.store.feast.codec import State, ViewCodec
 from reprise.store.feast.view import WATERMARKS
-from reprise.store.online_store import GuardedWrite, OnlineStore
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from support.redis import RedisServer
 from support.redis_cluster import RedisCluster
 from support.rows import PAIR, PAIR_CODEC, PRODUCT, PRODUCT_CODEC, PROJECT, STATE, USER, USER_CODEC
@@ -126,50 +125,32 @@ def read_with_feast(store: Any, codec: ViewCodec, ids: tuple[str, ...]) -> Mappi
 
 @pytest.fixture
 def our_store(redis_server: RedisServer) -> Iterator[OnlineStore]:
-    settings = redis_server.settings()
-    with OnlineStore.connect(settings) as store:
+    with OnlineStore.connect(redis_server.settings()) as store:
         yield store
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_our_bytes_are_feasts_bytes(name: str, feast_store: Any, redis_server: RedisServer) -> None:
+def test_our_bytes_are_feasts_bytes_and_each_reads_what_the_other_wrote(
+    name: str, feast_store: Any, our_store: OnlineStore, redis_server: RedisServer
+) -> None:
     codec, ids, state, watermarks = ROWS[name]
+    key = codec.key(*ids)
     write_with_feast(feast_store, codec, ids, state, watermarks)
-    with redis_server.client() as client:
-        assert client.keys("*") == [codec.key(*ids)]
-        hashed = client.hgetall(codec.key(*ids))
     ours = codec.encode(state, watermarks, TIMESTAMP_US)
-    assert dict(zip(ours[::2], ours[1::2], strict=True)) == hashed
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_we_read_what_feast_writes(name: str, feast_store: Any, our_store: OnlineStore) -> None:
-    codec, ids, state, watermarks = ROWS[name]
-    write_with_feast(feast_store, codec, ids, state, watermarks)
-    (row,) = our_store.read([(codec, codec.key(*ids))])
-    assert row.state == state
-    assert row.watermarks == watermarks
-    assert row.event_timestamp_us == TIMESTAMP_US
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_feast_reads_what_we_write(name: str, feast_store: Any, our_store: OnlineStore) -> None:
-    codec, ids, state, watermarks = ROWS[name]
-    written = our_store.write_guarded(
-        [GuardedWrite(codec, codec.key(*ids), None, state, watermarks or b"", TIMESTAMP_US)]
-    )
-    assert written == [True]
+    with redis_server.client() as client:
+        assert client.keys("*") == [key]
+        assert client.hgetall(key) == dict(zip(ours[::2], ours[1::2], strict=True))
+        assert our_store.read([(codec, key)]) == [StoredRow(list(state), watermarks, TIMESTAMP_US)]
+        client.delete(key)
+    written = watermarks or b""
+    assert our_store.write_guarded([GuardedWrite(codec, key, None, state, written, TIMESTAMP_US)]) == [True]
     answer = read_with_feast(feast_store, codec, ids)
-    assert [answer[field.name] for field in codec.view.fields] == state
-    assert answer[WATERMARKS] == (watermarks or b"")
+    assert [*answer.values()] == [*state, written]
 
 
 def test_feast_and_we_share_a_cluster(redis_cluster: RedisCluster, tmp_path: Path) -> None:
     feast = feast_store_on(redis_cluster, "redis_cluster", tmp_path)
-    settings = OnlineStoreSettings(
-        redis_type="redis_cluster", redis_host=redis_cluster.host, redis_port=redis_cluster.port
-    )
-    with OnlineStore.connect(settings) as ours:
+    with OnlineStore.connect(redis_cluster.settings()) as ours:
         for number, (codec, ids, state, watermarks) in enumerate(ROWS.values()):
             write_with_feast(feast, codec, ids, state, watermarks, TIMESTAMP_US + number)
             (row,) = ours.read([(codec, codec.key(*ids))])
@@ -200,20 +181,11 @@ def test_feast_does_not_take_a_row_back_behind_our_newest_event(
         assert our_store.read([(USER_CODEC, key)])[0].state == STATE
 
 
+@pytest.mark.parametrize("watermarks", [b"backfilled", None])
 def test_a_row_that_feast_wrote_is_guarded_by_the_watermarks_it_carries(
-    feast_store: Any, our_store: OnlineStore
+    watermarks: bytes | None, feast_store: Any, our_store: OnlineStore
 ) -> None:
-    key = USER_CODEC.key("u")
-    write_with_feast(feast_store, USER_CODEC, ("u",), STATE, b"backfilled")
-    late = GuardedWrite(USER_CODEC, key, None, STATE, b"new", TIMESTAMP_US + 1)
-    good = GuardedWrite(USER_CODEC, key, b"backfilled", STATE, b"new", TIMESTAMP_US + 1)
-    assert our_store.write_guarded([late]) == [False]
-    assert our_store.write_guarded([good]) == [True]
-
-
-def test_a_row_that_feast_wrote_with_null_watermarks_is_a_row_without_any(
-    feast_store: Any, our_store: OnlineStore
-) -> None:
-    write_with_feast(feast_store, USER_CODEC, ("u",), STATE, None)
-    write = GuardedWrite(USER_CODEC, USER_CODEC.key("u"), None, STATE, b"new", TIMESTAMP_US + 1)
-    assert our_store.write_guarded([write]) == [True]
+    write_with_feast(feast_store, USER_CODEC, ("u",), STATE, watermarks)
+    for expected, written in ((b"others", False), (watermarks, True)):
+        write = GuardedWrite(USER_CODEC, USER_CODEC.key("u"), expected, STATE, b"new", TIMESTAMP_US + 1)
+        assert our_store.write_guarded([write]) == [written]
