@@ -87,21 +87,10 @@ def test_a_store_follows_a_failover_that_was_agreed_on(redis_cluster: RedisClust
         store.ping()
 
 
-def test_a_store_follows_a_primary_that_died(redis_cluster: RedisCluster) -> None:
-    settings = redis_cluster.settings(redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
-    with OnlineStore.connect(settings) as store:
-        replication_ids = store.replication_ids()
-        assert all(write(store, None, b"1", 1))
-        store.wait_for_replicas(replication_ids)
-        redis_cluster.primaries()[0].stop()
-        assert until_it_works(lambda: held(store)) == {1}
-        assert all(until_it_works(lambda: write(store, b"1", b"2", 2)))
-        until_it_works(store.ping)
-
-
 def test_another_node_tells_the_layout_when_the_first_is_down(redis_cluster: RedisCluster) -> None:
     first = redis_cluster.servers[0]
-    redis_cluster.fail_over(first)
+    if first in redis_cluster.primaries():
+        redis_cluster.fail_over(first)
     redis_cluster.wait_until_whole()
     first.stop()
     with OnlineStore.connect(
@@ -167,6 +156,8 @@ def test_what_replicas_have_is_settled_and_stays_after_the_primary_died(
             store.wait_for_replicas(replication_ids)
         redis_cluster.primaries()[1].stop()
         assert until_it_works(lambda: held(store)) == {29}
+        assert all(until_it_works(lambda: write(store, b"30", b"31", 31)))
+        until_it_works(store.ping)
 
 
 def test_what_a_frozen_replica_lacks_is_not_settled(redis_cluster: RedisCluster) -> None:
