@@ -72,30 +72,6 @@ def test_history_is_what_the_batch_executor_computes(
     assert_same(plan, events, "batch and Feast", ours[answer["row_id"]], features_of(answer, plan))
 
 
-def test_history_is_strictly_before_the_instant_that_is_asked_for(
-    loaded: FeastRepository, feast_store: Any, events: list[Event]
-) -> None:
-    last: dict[tuple[str, str], int] = {}
-    for event in events:
-        last[event.user_id, event.product_id] = event.timestamp_us
-    rows = [(user, product, at + shift, shift) for (user, product), at in last.items() for shift in (0, 1)]
-    asked = pd.DataFrame(rows, columns=["user_id", "product_id", "timestamp_us", "shift"])
-    asked = with_event_timestamps(asked.assign(amount=np.nan, is_purchase=np.nan))
-    features = ["pair_state:views_count", "pair_state:purchases_count"]
-    answer = feast_store.get_historical_features(asked, features, full_feature_names=True).to_df()
-    counts = answer["pair_state__views_count"].fillna(0) + answer["pair_state__purchases_count"].fillna(0)
-    by_pair = {
-        (user, product, shift): int(count)
-        for user, product, shift, count in zip(
-            answer["user_id"], answer["product_id"], answer["shift"], counts, strict=True
-        )
-    }
-    for (user, product), at in last.items():
-        own = [e for e in events if (e.user_id, e.product_id) == (user, product)]
-        assert by_pair[user, product, 0] == sum(e.timestamp_us < at for e in own)
-        assert by_pair[user, product, 1] == len(own)
-
-
 def test_many_products_of_one_user_at_one_instant_all_come_back(
     loaded: FeastRepository, feast_store: Any, events: list[Event]
 ) -> None:

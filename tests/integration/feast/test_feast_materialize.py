@@ -22,7 +22,6 @@ from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore, StoredRow
-from reprise.store.watermarks import Watermarks
 from support.feast_repository import FeastRepository, with_positions
 from support.histories import (
     PROJECT,
@@ -172,52 +171,6 @@ def test_feast_does_not_bring_a_late_event_to_a_row_that_it_has_written(
     assert_store_holds(store, applied.plan, batch_states(applied.plan, [*on_time, late]))
 
 
-class RacingClient:
-    """Feast's Redis client, which lets the stream fold between Feast's reading and its writing."""
-
-    def __init__(self, client: Any, meanwhile: Any) -> None:
-        self._client = client
-        self._meanwhile = meanwhile
-        self._pipelines = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def pipeline(self, *arguments: Any, **options: Any) -> Any:
-        pipeline = self._client.pipeline(*arguments, **options)
-        execute, racing = pipeline.execute, self
-
-        def execute_then_race(*given: Any, **named: Any) -> Any:
-            found = execute(*given, **named)
-            if racing._pipelines == 0:
-                racing._pipelines += 1
-                racing._meanwhile()
-            return found
-
-        pipeline.execute = execute_then_race
-        return pipeline
-
-
-def test_materializing_while_the_stream_folds_can_take_a_row_back(
-    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
-) -> None:
-    """Feast compares timestamps before it writes, and not while: docs/feast.md says to stop the stream for it."""
-    events = make_events(80, users=1, products=1)
-    applied.write_states(archived(events[:70]))
-    online = feast_store._get_provider().online_store
-    client = online._get_client(feast_store.config.online_store)
-    online._client = RacingClient(client, lambda: stream.fold(as_partitions(events, PARTITIONS)))
-    feast_store.materialize(BEGINNING, LATER, feature_views=["user_state"])
-    online._client = client
-    user, pair = row_of(store, applied, "user", "u0"), row_of(store, applied, "pair", "u0", "p0")
-    assert offsets(user) == {offset_partition("u0"): 69}
-    assert offsets(pair) == {offset_partition("u0"): 79}
-    # The log is no help: the pair's row says that the events are folded.
-    stream.fold(as_partitions(events, PARTITIONS))
-    with pytest.raises(AssertionError, match="user_state"):
-        assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
-
-
 def test_the_documented_user_of_feast_may_ask_and_is_refused_when_it_materializes(
     applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream, redis_server: RedisServer
 ) -> None:
@@ -257,10 +210,6 @@ def test_materializing_again_leaves_rows_of_the_same_newest_event_as_they_are(
     applied.write_states(event_table(events))  # of no topic: written, they would be seen by their watermarks
     feast_store.materialize(BEGINNING, LATER)
     assert [row_of(store, applied, "user", f"u{number}") for number in range(12)] == marked
-
-
-def offsets(row: StoredRow) -> dict[int, int]:
-    return dict(Watermarks.parse(row.watermarks, TOPIC.bytes).offsets)
 
 
 def offset_partition(user_id: str) -> int:

@@ -60,8 +60,4 @@ def test_states_joined_by_bare_names_are_refused() -> None:
     others = {field.name for field in plan.product.projection.view.fields}
     shared = next(field.name for field in plan.user.projection.view.fields if field.name in others)
     with pytest.raises(CollidingStatesError, match="full_feature_names=True"):
-        compute_inputs(finishing_plan(plan), rows.assign(**{shared: 1.0})[[shared, *rows.columns]])
-
-
-def finishing_plan(plan: Plan) -> str:
-    return plan.dumps().decode()
+        compute_inputs(plan.dumps().decode(), rows.assign(**{shared: 1.0})[[shared, *rows.columns]])
