@@ -19,12 +19,10 @@ from reprise.store.transport.resp import ASKING, ConnectionLostError
 from reprise.store.transport.router import (
     SLOTS,
     CommandBatch,
-    Redirect,
     Router,
     SlotMap,
     key_in_slot,
     key_slot,
-    parse_redirect,
 )
 
 ASKED = Address("10.0.0.1", 6379)
@@ -43,18 +41,22 @@ def test_a_key_for_a_slot_is_in_it(slot: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "nodes", "owner"),
     [
-        ("MOVED 3999 10.0.0.7:6381", Redirect(3999, Address("10.0.0.7", 6381), permanent=True)),
-        ("ASK 1 redis-2.internal:7000", Redirect(1, Address("redis-2.internal", 7000), permanent=False)),
-        ("MOVED 5 :6380", Redirect(5, Address("10.0.0.1", 6380), permanent=True)),
-        ("MOVED 5 fd00::7:6380", Redirect(5, Address("fd00::7", 6380), permanent=True)),
-        ("CLUSTERDOWN The cluster is down", None),
-        ("ERR MOVED by a script", None),
+        (f"MOVED {key_slot(b'a')} 10.0.0.7:6381", [Address("10.0.0.7", 6381)], Address("10.0.0.7", 6381)),
+        (f"MOVED {key_slot(b'a')} :6380", [Address("10.0.0.1", 6380)], Address("10.0.0.1", 6380)),
+        (f"MOVED {key_slot(b'a')} fd00::7:6380", [Address("fd00::7", 6380)], Address("fd00::7", 6380)),
+        (f"ASK {key_slot(b'a')} redis-2.internal:7000", [Address("redis-2.internal", 7000)], ASKED),
+        ("CLUSTERDOWN The cluster is down", [ASKED], ASKED),
+        ("ERR MOVED by a script", [], ASKED),
     ],
 )
-def test_redirects_are_read(text: str, expected: Redirect | None) -> None:
-    assert parse_redirect(text, ASKED) == expected
+def test_redirects_are_followed(text: str, nodes: list[Address], owner: Address) -> None:
+    slots, batch = SlotMap([ASKED] * SLOTS), CommandBatch([b"a"], [b"a"], is_cluster=True)
+    batch.requests(slots)
+    batch.take(ASKED, [hiredis.ReplyError(text)], slots)
+    assert list(batch.requests(slots)) == nodes
+    assert slots.owner(key_slot(b"a")) == owner
 
 
 def test_a_layout_names_the_primary_of_each_slot() -> None:

@@ -38,6 +38,7 @@ class EmbeddedConsumer:
         self._closed = False
         self._group = group
         self._database = TopicDatabase(log_dir, topic, fsync=fsync)
+        self.topic_id, self.partitions = self._database.topic_id, self._database.partitions
         lock_file = self._database.folder / f"{quote(group, safe='')}.lock"
         try:
             with errors_converted(lock_file):
@@ -45,16 +46,6 @@ class EmbeddedConsumer:
         except BaseException:
             self._database.close()
             raise
-
-    @property
-    def topic_id(self) -> bytes:
-        """The topic's id."""
-        return self._database.topic_id
-
-    @property
-    def partitions(self) -> int:
-        """The number of partitions that the topic was created with."""
-        return self._database.partitions
 
     @property
     def assignment(self) -> frozenset[int]:

@@ -160,12 +160,8 @@ def inspect_topic(log_dir: Path, topic: Topic) -> TopicStatus:
     if not (log_dir / topic.name).exists():
         return TopicStatus(topic, missing=True)
     with closing(TopicDatabase(log_dir, topic, create=False)) as database:
-        found = database.partitions
-    if found == topic.partitions:
-        return TopicStatus(topic)
-    return TopicStatus(
-        topic, differences=(ConfigDifference("partitions", str(topic.partitions), str(found)),)
-    )
+        difference = ConfigDifference("partitions", str(topic.partitions), str(database.partitions))
+    return TopicStatus(topic, differences=() if difference.found == difference.declared else (difference,))
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

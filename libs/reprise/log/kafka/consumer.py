@@ -55,7 +55,7 @@ class KafkaLogConsumer:
         self._settings = settings
         self._topic = settings.kafka_topic_prefix + topic.name
         self._listener = listener
-        self._assigned: frozenset[int] = frozenset()
+        self.assignment: frozenset[int] = frozenset()
         self._closed = False
         # the offset after the last returned record, or of the first fetch since the assignment
         self._next_offsets: dict[int, int] = {}
@@ -63,7 +63,7 @@ class KafkaLogConsumer:
         try:
             finish_joins_between_polls(self._consumer)
             watch_fetches(self._consumer, self._next_offsets.setdefault)
-            self._topic_id = self._find_topic()
+            self.topic_id = self._find_topic()
             self._topic_missing_since: float | None = None
             bridge = RebalanceBridge(self._on_revoked, self._on_lost, self._on_assigned, self._consumer)
             self._consumer.subscribe([self._topic], listener=bridge)
@@ -72,20 +72,10 @@ class KafkaLogConsumer:
             raise
 
     @property
-    def topic_id(self) -> bytes:
-        """The topic's id (KIP-516)."""
-        return self._topic_id
-
-    @property
     def partitions(self) -> int:
         """The number of partitions in the client's metadata, which it refreshes."""
         with self._errors_converted(f"looking for topic {self._topic!r}"):
             return len(self._consumer.partitions_for_topic(self._topic))
-
-    @property
-    def assignment(self) -> frozenset[int]:
-        """The assigned partitions."""
-        return self._assigned
 
     def poll(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Record]]:
         """Return the next records by partition."""
@@ -104,7 +94,7 @@ class KafkaLogConsumer:
         return {
             partition.partition: [self._record(r) for r in records]
             for partition, records in polled.items()
-            if partition.partition in self._assigned
+            if partition.partition in self.assignment
         }
 
     def _record(self, found: ConsumerRecord) -> Record:
@@ -116,7 +106,7 @@ class KafkaLogConsumer:
 
     def positions(self) -> Mapping[int, int]:
         """Return the next offset to read, by assigned partition."""
-        found = {partition: self._position(partition) for partition in sorted(self._assigned)}
+        found = {partition: self._position(partition) for partition in sorted(self.assignment)}
         return {partition: position for partition, position in found.items() if position is not None}
 
     def beginning_offsets(self) -> Mapping[int, int]:
@@ -130,7 +120,7 @@ class KafkaLogConsumer:
     def seek(self, offsets: Mapping[int, int]) -> None:
         """Continue reading at these offsets."""
         self._check_open()
-        NotAssignedError.check(offsets, self._assigned)
+        NotAssignedError.check(offsets, self.assignment)
         for partition, offset in offsets.items():
             self._consumer.seek(TopicPartition(self._topic, partition), offset)
             self._next_offsets[partition] = offset
@@ -138,7 +128,7 @@ class KafkaLogConsumer:
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit, and wait for Kafka's acknowledgement."""
         self._check_open()
-        NotAssignedError.check(offsets, self._assigned)
+        NotAssignedError.check(offsets, self.assignment)
         entries = {
             TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
             for partition, offset in offsets.items()
@@ -155,11 +145,11 @@ class KafkaLogConsumer:
                 self._consumer.close(autocommit=False, timeout_ms=int(_CLOSE_SECONDS * 1000))
         finally:
             self._closed = True
-            self._assigned = frozenset()
+            self.assignment = frozenset()
 
     def _offsets(self, query: Callable[..., Mapping[TopicPartition, int]], action: str) -> Mapping[int, int]:
         self._check_open()
-        partitions = [TopicPartition(self._topic, partition) for partition in sorted(self._assigned)]
+        partitions = [TopicPartition(self._topic, partition) for partition in sorted(self.assignment)]
         if not partitions:
             return {}
         with self._errors_converted(action):
@@ -189,7 +179,7 @@ class KafkaLogConsumer:
 
     def _check_topic(self) -> None:
         found, now = topic_id(self._consumer, self._topic), time.monotonic()
-        if found == self._topic_id:
+        if found == self.topic_id:
             self._topic_missing_since = None
         elif found is not None:
             raise TopicGoneError(f"topic {self._topic!r} was deleted and recreated while it was open")
@@ -205,20 +195,20 @@ class KafkaLogConsumer:
 
     def _on_revoked(self, partitions: Sequence[int]) -> None:
         # a client that closes during a rebalance revokes the same partitions twice
-        held = [partition for partition in partitions if partition in self._assigned]
+        held = [partition for partition in partitions if partition in self.assignment]
         try:
             if self._listener is not None and held:
                 self._listener.revoked(held)
         finally:
-            self._assigned -= set(held)
+            self.assignment -= set(held)
 
     def _on_lost(self, partitions: Sequence[int]) -> None:
-        self._assigned -= set(partitions)
+        self.assignment -= set(partitions)
         if self._listener is not None:
             self._listener.revoked(partitions)
 
     def _on_assigned(self, partitions: Sequence[int]) -> None:
-        self._assigned |= set(partitions)
+        self.assignment |= set(partitions)
         for partition in partitions:
             self._next_offsets.pop(partition, None)
         if self._listener is not None:

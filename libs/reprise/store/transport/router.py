@@ -10,7 +10,7 @@ from binascii import crc_hqx
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import hiredis
 
@@ -21,19 +21,10 @@ from reprise.store.transport.resp import (
     TRANSIENT_CLUSTER_ERRORS,
     Command,
     ConnectionLostError,
-    error_code,
     reply_error,
 )
 
 SLOTS = 16384
-
-
-class Redirect(NamedTuple):
-    """A node's answer that a slot is at ``address``: from now on (``MOVED``), or for this command (``ASK``)."""
-
-    slot: int
-    address: Address
-    permanent: bool
 
 
 def key_slot(key: bytes) -> int:
@@ -53,19 +44,6 @@ def key_in_slot(prefix: bytes, slot: int) -> bytes:
     while crc_hqx(b"%d" % number, 0) % SLOTS != slot:
         number += 1
     return b"%s{%d}" % (prefix, number)
-
-
-def parse_redirect(text: str, asked: Address) -> Redirect | None:
-    """Return the redirect in an error such as ``MOVED 3999 10.0.0.7:6381``, ``None`` for another error.
-
-    A redirect without a host means the host of the node that was asked.
-    """
-    kind, _, rest = text.partition(" ")
-    if kind not in ("MOVED", "ASK"):
-        return None
-    slot, _, where = rest.partition(" ")
-    host, _, port = where.rpartition(":")
-    return Redirect(int(slot), Address(host or asked.host, int(port)), kind == "MOVED")
 
 
 class SlotMap:
@@ -248,16 +226,22 @@ class CommandBatch:
             frame.append(self._commands[position])
         return frame
 
-    def _has_to_wait(self, position: int, text: str, address: Address, slots: SlotMap) -> bool:
-        if error_code(text) in TRANSIENT_CLUSTER_ERRORS:
+    def _has_to_wait(self, position: int, text: str, asked: Address, slots: SlotMap) -> bool:
+        # A redirect is ``MOVED 3999 10.0.0.7:6381``, from now on, or ``ASK`` and so on, for this command.
+        code, _, rest = text.partition(" ")
+        if code in TRANSIENT_CLUSTER_ERRORS:
             self.pending[position] = None
-            self.error = StoreUnavailableError(f"ask {address}", text)
+            self.error = StoreUnavailableError(f"ask {asked}", text)
             return True
-        redirect = parse_redirect(text, address)
-        if redirect is None:
+        if code not in ("MOVED", "ASK"):
             return False
-        if redirect.permanent:
-            slots.move(redirect.slot, redirect.address)
+        slot, _, where = rest.partition(" ")
+        host, _, port = where.rpartition(":")
+        address = Address(
+            host or asked.host, int(port)
+        )  # without a host it is that of the node that was asked
+        if code == "MOVED":
+            slots.move(int(slot), address)
             self.moved = True
-        self.pending[position] = None if redirect.permanent else redirect.address
+        self.pending[position] = address if code == "ASK" else None
         return True
