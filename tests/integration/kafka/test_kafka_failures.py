@@ -49,7 +49,7 @@ def mortal_broker(kafka_broker: KafkaBroker) -> Iterator[KafkaBroker]:
 def test_crash_of_the_broker_loses_and_doubles_nothing_and_fails_what_waits_too_long(
     mortal_broker: KafkaBroker,
 ) -> None:
-    producer = open_producer(mortal_broker.settings())
+    producer = open_producer(mortal_broker.settings(kafka_delivery_seconds=120.0))
     hasty = open_producer(mortal_broker.settings(kafka_delivery_seconds=2.0))
     found: dict[int, list[Record]] = {}
     consumer = open_consumer(mortal_broker.settings(), EVENTS, "readers", forget_when_assigned(found))
@@ -71,7 +71,7 @@ def test_crash_of_the_broker_loses_and_doubles_nothing_and_fails_what_waits_too_
     assert mortal_broker.servers in (hasty.problem() or "")
     mortal_broker.start()
     futures += append(range(2000, 3000))
-    assert [future.result(60).offset for future in futures] == list(range(3000))
+    assert [future.result(120).offset for future in futures] == list(range(3000))
     (records,) = drain(consumer, 2990, found).values()
     assert [(record.offset, int(record.value)) for record in records] == [(n, n) for n in range(10, 3000)]
     hasty.append(PREDICTIONS.name, b"u", b"v").result(TIMEOUT)
