@@ -53,7 +53,8 @@ class ViewCodec:
     """Encodes and decodes the rows of one view of one Feast project.
 
     ``read_fields`` are the hash fields of the state, in the order of the view, then that of the timestamp;
-    ``fold_fields`` have that of the watermarks before the timestamp. Decoding raises ``CorruptRowError``, with the key
+    ``fold_fields`` have that of the watermarks before the timestamp. ``read_command`` and ``fold_command`` return the
+    command that reads these fields of a key. Decoding raises ``CorruptRowError``, with the key
     if it is given, where a value is not of its field's type, or is no ``Value``.
 
     Raises:
@@ -75,8 +76,8 @@ class ViewCodec:
         self._is_double = [None if each.kind == "bytes" else each.kind == "double" for each in view.fields]
         self._is_double_array = np.array(self._is_double, np.bool_)
         self._key = layout.key_function(project, view.join_keys)
-        self._read_head, self._read_tail = _command_parts(self.read_fields)
-        self._fold_head, self._fold_tail = _command_parts(self.fold_fields)
+        self.read_command = _row_command(self.read_fields)
+        self.fold_command = _row_command(self.fold_fields)
         self._encoded_fields = list(zip(self.state_fields, self._is_double, strict=True))
         self._unknown = [_UNKNOWN] * len(self._is_double)
 
@@ -95,14 +96,6 @@ class ViewCodec:
     def keys(self, *ids: Sequence[str]) -> list[bytes]:
         """Return the Redis keys of many entities; ``ids`` has a sequence of ids for each join key of the view."""
         return [self.key(*each) for each in zip(*ids, strict=True)]
-
-    def read_command(self, key: bytes) -> bytes:
-        """Return the command that reads the ``read_fields`` of a row."""
-        return b"%s%d\r\n%s%s" % (self._read_head, len(key), key, self._read_tail)
-
-    def fold_command(self, key: bytes) -> bytes:
-        """Return the command that reads the ``fold_fields`` of a row."""
-        return b"%s%d\r\n%s%s" % (self._fold_head, len(key), key, self._fold_tail)
 
     def encode(
         self, state: State, watermarks: bytes | None, event_timestamp_us: int, previous: State | None = None
@@ -245,7 +238,8 @@ class ViewCodec:
             taken[hashed] = name
 
 
-def _command_parts(fields: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """Return the parts of an ``HMGET`` of fields before and after the key's length and bytes."""
+def _row_command(fields: Sequence[bytes]) -> Callable[[bytes], bytes]:
+    """Return a function that makes the ``HMGET`` of these fields of a key."""
     head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(fields))
-    return head, b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in fields) + b"\r\n"
+    tail = b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in fields) + b"\r\n"
+    return lambda key: b"%s%d\r\n%s%s" % (head, len(key), key, tail)
