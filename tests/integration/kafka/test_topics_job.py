@@ -66,35 +66,24 @@ def test_topic_with_other_settings_is_reported_and_not_changed(
     assert len(admin.describe_topics([EVENTS.name])[0]["partitions"]) == 2
 
 
-def test_topics_by_user_have_the_partitions_of_the_settings_or_more(
-    kafka_broker: KafkaBroker, admin: KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+def test_topics_have_the_partitions_of_the_settings_or_more_and_their_retention(
+    kafka_broker: KafkaBroker, admin: KafkaAdminClient
 ) -> None:
     delete(admin, *(topic.name for topic in TOPICS))
-    monkeypatch.setenv("KAFKA_PARTITIONS", "12")
-    assert run(kafka_broker).exit_code == 0
+    settings = {"KAFKA_PARTITIONS": "12", "KAFKA_PREDICTIONS_RETENTION": "72h"}
+    assert run(kafka_broker, **settings).exit_code == 0
     found = admin.describe_topics([topic.name for topic in TOPICS])
     assert {topic["name"]: len(topic["partitions"]) for topic in found} == {
         topic.name: 12 if topic.by_user else 1 for topic in TOPICS
     }
-    monkeypatch.setenv("KAFKA_PARTITIONS", "24")
-    assert "partitions is 12, declared 24" in run(kafka_broker).output
-    monkeypatch.delenv("KAFKA_PARTITIONS")
-    more = run(kafka_broker)
-    assert (more.exit_code, more.output.count("as declared")) == (0, len(TOPICS))
-    assert ensure_topics(kafka_broker.settings(), [EVENTS], dry_run=True)[0].topic.partitions == 12
-
-
-def test_predictions_are_kept_for_as_long_as_the_settings_say(
-    kafka_broker: KafkaBroker, admin: KafkaAdminClient
-) -> None:
-    delete(admin, PREDICTIONS.name)
-    assert run(kafka_broker, KAFKA_PREDICTIONS_RETENTION="72h").exit_code == 0
     resource = ConfigResource(ConfigResourceType.TOPIC, PREDICTIONS.name, ["retention.ms"])
     config = admin.describe_configs([resource], config_filter="all")["topic"][PREDICTIONS.name]
     assert config["retention.ms"]["value"] == str(72 * 3_600_000)
-    other = run(kafka_broker)
-    assert other.exit_code == 1
-    assert "retention.ms is 259200000, declared 1209600000" in other.output
+    assert "partitions is 12, declared 24" in run(kafka_broker, KAFKA_PARTITIONS="24").output
+    usual = run(kafka_broker)
+    assert (usual.exit_code, usual.output.count("as declared")) == (1, len(TOPICS) - 1)
+    assert "retention.ms is 259200000, declared 1209600000" in usual.output
+    assert ensure_topics(kafka_broker.settings(), [EVENTS], dry_run=True)[0].topic.partitions == 12
     delete(admin, PREDICTIONS.name)
     assert run(kafka_broker).exit_code == 0
 

@@ -23,19 +23,12 @@ def test_the_store_is_found_by_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_cluster_is_named_in_feasts_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_TYPE", "redis_cluster")
-    monkeypatch.setenv("REDIS_HOST", "redis-0")
-    monkeypatch.setenv("REDIS_NODES", "redis-1:6379, redis-2:7000")
+    monkeypatch.setenv("REDIS_HOST", "fd00::1")
+    monkeypatch.setenv("REDIS_NODES", "redis-1:6379, [fd00::2]:7000")
     settings = OnlineStoreSettings()
     assert settings.is_cluster
-    assert settings.redis_addresses == (("redis-0", 6379), ("redis-1", 6379), ("redis-2", 7000))
-    assert settings.redis_address == "redis://redis-0:6379,redis-1:6379,redis-2:7000 (cluster)"
-
-
-def test_addresses_of_ipv6_are_in_brackets_before_a_port() -> None:
-    given = {"redis_type": "redis_cluster", "redis_host": "fd00::1", "redis_nodes": "[fd00::2]:7000"}
-    settings = OnlineStoreSettings.load(**given)
-    assert settings.redis_addresses == (("fd00::1", 6379), ("fd00::2", 7000))
-    assert settings.redis_address == "redis://[fd00::1]:6379,[fd00::2]:7000 (cluster)"
+    assert settings.redis_addresses == (("fd00::1", 6379), ("redis-1", 6379), ("fd00::2", 7000))
+    assert settings.redis_address == "redis://[fd00::1]:6379,redis-1:6379,[fd00::2]:7000 (cluster)"
 
 
 def test_replicas_are_waited_for_on_a_cluster_unless_told_otherwise() -> None:
