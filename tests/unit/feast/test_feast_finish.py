@@ -24,23 +24,19 @@ def state_frame(plan: Plan, rows: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def test_the_source_alone_finishes_what_the_finisher_finishes() -> None:
-    plan = checked_in_plan()
-    rows = state_frame(plan, 20)
-    found = load_udf(udf_source(plan))(rows)
-    views = [entity.projection.view for entity in plan.entities]
-    vectorizer = FeatureVectorizer(plan, views)
-    for at, row in enumerate(rows.to_dict("records")):
-        states = [[row[f"{view.name}__{f.name}"] for f in view.fields] for view in views]
-        expected = vectorizer.vector(*states, row["timestamp_us"], row["amount"], "purchase")
-        np.testing.assert_allclose(found.iloc[at].to_numpy(), expected, rtol=1e-12)
-    assert tuple(found.columns) == plan.input_names
-
-
-def test_functions_of_several_plans_do_not_mix() -> None:
-    first, second = (load_udf(udf_source(plan)) for plan in (checked_in_plan(), small_plan()))
-    assert tuple(first(state_frame(checked_in_plan(), 2)).columns) == checked_in_plan().input_names
-    assert tuple(second(state_frame(small_plan(), 2)).columns) == small_plan().input_names
+def test_the_sources_of_plans_alone_finish_what_the_finisher_finishes_and_do_not_mix() -> None:
+    plans = checked_in_plan(), small_plan()
+    functions = [load_udf(udf_source(plan)) for plan in plans]
+    for plan, finish in zip(plans, functions, strict=True):
+        rows = state_frame(plan, 20)
+        found = finish(rows)
+        views = [entity.projection.view for entity in plan.entities]
+        vectorizer = FeatureVectorizer(plan, views)
+        for at, row in enumerate(rows.to_dict("records")):
+            states = [[row[f"{view.name}__{f.name}"] for f in view.fields] for view in views]
+            expected = vectorizer.vector(*states, row["timestamp_us"], row["amount"], "purchase")
+            np.testing.assert_allclose(found.iloc[at].to_numpy(), expected, rtol=1e-12)
+        assert tuple(found.columns) == plan.input_names
 
 
 def test_an_entity_without_a_row_has_the_empty_state() -> None:
