@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from reprise.log.kafka.connection import (
 from reprise.log.partitioner import partition_of
 from reprise.log.pending import PendingRecords
 from reprise.log.settings import EventLogSettings
-from reprise.log.topics import TOPICS, Topic
+from reprise.log.topics import TOPICS
 from reprise.runtime.logs import get_logger
 
 _BATCH_BYTES = 128 * 1024
@@ -56,14 +56,10 @@ class KafkaLogProducer:
     """
 
     def __init__(
-        self,
-        settings: EventLogSettings,
-        topics: Iterable[Topic] = TOPICS,
-        make_client: Callable[..., KafkaProducer] = KafkaProducer,
+        self, settings: EventLogSettings, make_client: Callable[..., KafkaProducer] = KafkaProducer
     ) -> None:
         self._settings = settings
         self._make_client = make_client
-        self._topics = {topic.name for topic in topics}
         self._pending = PendingRecords(settings.log_buffer_bytes)
         self._replacing = False
         self._closed = threading.Event()
@@ -133,7 +129,7 @@ class KafkaLogProducer:
         self._producer.close(max(0.0, timeout - (time.monotonic() - started)))
 
     def _await_topics(self) -> None:
-        for topic in sorted(self._settings.kafka_topic_prefix + name for name in self._topics):
+        for topic in sorted(self._settings.kafka_topic_prefix + topic.name for topic in TOPICS):
             deadline = time.monotonic() + self._settings.kafka_connect_seconds
             while True:
                 try:
