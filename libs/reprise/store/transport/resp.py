@@ -40,15 +40,10 @@ ASKING: Final = pack(b"ASKING")
 CLUSTER_SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
 
 
-def error_code(text: str) -> str:
-    """Return the word that an error of the server begins with."""
-    return text.split(" ", 1)[0]
-
-
 def reply_error(operation: str, reply: hiredis.ReplyError) -> StoreError:
     """Return our error for one of the server's."""
     text = str(reply)
-    if error_code(text) in _TRANSIENT_ERRORS or "max number of clients" in text:
+    if text.partition(" ")[0] in _TRANSIENT_ERRORS or "max number of clients" in text:
         return StoreUnavailableError(operation, text)
     return StoreRefusedError(operation, text)
 
