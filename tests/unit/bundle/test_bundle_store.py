@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,13 @@ from reprise.bundle import (
     EVALUATED_USERS,
     HORIZON,
     USERS,
+    Bundle,
     BundleCorruptError,
     BundleFiles,
     BundleNotFoundError,
     BundleStore,
     InvalidBundleError,
     InvalidDigestError,
-    Manifest,
-    Refit,
     sha256_hex,
 )
 from reprise.runtime.storage import Storage, StorageAddressError, open_storage
@@ -29,40 +29,10 @@ StoreFactory = Callable[[], BundleStore]
 MODEL_BYTES = b"onnx graph" * 100
 
 
-def make_files(model: bytes = MODEL_BYTES, *, seed: int = 7, trained_at: str = "2026-11-23") -> BundleFiles:
-    scores = {
-        "roc_auc": 0.8, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.3, "calibration_error": 0.01,
-        "precision": 0.5, "recall": 0.6,
-    }  # fmt: skip
-    window = {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z", "rows": 10, "positives": 2}
-    manifest = Manifest.model_validate(
-        {
-            "model": {
-                "sha256": sha256_hex(model), "size": len(model), "opsets": {"": 18}, "input": "inputs",
-                "output": "probability",
-            },
-            "schema_hash": "s", "plan_hash": "p", "plan": {"features": ["total_spend"]},
-            "inputs": [{"name": "total_spend"}, {"name": "amount"}],
-            "horizon_seconds": 2_592_000, "threshold": 0.25, "seed": seed, "parameters": {"trees": 100},
-            "calibration": {"a": 1.0},
-            "evaluation": {
-                "overall": {"rows": 10, "positives": 2, "model": scores, "baselines": {"recency": scores}},
-                "repeat_candidates": None,
-            },
-            "importances": [{"name": "amount", "impurity": 1.0, "permutation": 0.2}],
-            "data": {
-                "events_sha256": "0" * 64, "events": 30, "first": "2026-01-01T00:00:00Z",
-                "last": "2026-05-01T00:00:00Z", "labelled_rows": 30, "sampled_rows": 30, "train": window,
-                "calibration": window, "evaluation": window,
-            },
-            "parity": {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5},
-            "score_histogram": {"edges": [0.0, 0.5, 1.0], "counts": [9, 1]},
-            "feature_histograms": {"amount": {"edges": [0.0, 2.0], "counts": [10], "missing": 1}},
-            "libraries": {"onnx": "1"},
-        }
-    )  # fmt: skip
+def make_files(*, seed: int = 7, trained_at: str = "2026-11-23") -> BundleFiles:
+    files = bundle_files(graph=MODEL_BYTES, seed=seed)
     metadata = json.dumps({"trained_at": trained_at}).encode()
-    return BundleFiles(manifest.to_bytes(), model, {"metadata.json": metadata, "model_card.html": b"<html>"})
+    return replace(files, attachments={"metadata.json": metadata, "model_card.html": b"<html>"})
 
 
 @pytest.fixture(params=["path", "file url", "relative", "memory"])
@@ -97,7 +67,6 @@ def test_published_bundle_is_fetched_byte_for_byte(open_store: StoreFactory) -> 
     assert digest == f"sha256:{sha256_hex(files.manifest)}"
     assert bundle.model == files.model
     assert bundle.manifest.to_bytes() == files.manifest
-    assert bundle.manifest.input_names == ("total_spend", "amount")
     assert bundle.metadata == {"trained_at": "2026-11-23"}
     card = f"bundles/{digest.replace(':', '-')}/model_card.html"
     assert open_storage(open_store().url).read(card) == b"<html>"
@@ -176,7 +145,7 @@ def test_one_changed_bit_is_found_and_the_file_named(tmp_path: Path, name: str) 
     assert str(path) in str(caught.value)
 
 
-def test_truncated_or_lost_model_is_corrupt(tmp_path: Path) -> None:
+def test_truncated_or_lost_model_is_corrupt_and_restored_by_publishing_again(tmp_path: Path) -> None:
     store = BundleStore(str(tmp_path))
     digest = store.publish(make_files())
     path = local_file(store, digest, "model.onnx")
@@ -186,65 +155,52 @@ def test_truncated_or_lost_model_is_corrupt(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(BundleCorruptError, match="no file"):
         store.fetch(digest)
-
-
-def test_publishing_again_restores_a_damaged_bundle(tmp_path: Path) -> None:
-    store = BundleStore(str(tmp_path))
-    digest = store.publish(make_files())
-    local_file(store, digest, "model.onnx").write_bytes(b"")
     store.publish(make_files())
     assert store.fetch(digest).model == MODEL_BYTES
 
 
-def test_evaluated_graph_of_a_refit_model_is_verified_and_else_the_model_itself(tmp_path: Path) -> None:
-    store, files = BundleStore(str(tmp_path)), make_files()
-    published = store.fetch(store.publish(files))
-    assert store.evaluated_model(published) == MODEL_BYTES
-    window = published.manifest.data.train
-    refit = Refit(
-        train=window, newest_row="2026-04-01T00:00:00Z", calibration=window,
-        evaluated_sha256=sha256_hex(b"evaluated"), evaluated_threshold=0.3,
-    )  # fmt: skip
-    manifest = published.manifest.model_copy(update={"refit": refit}).to_bytes()
-    bundle = store.fetch(store.publish(BundleFiles(manifest, files.model, {EVALUATED: b"evaluated"})))
-    assert store.evaluated_model(bundle) == b"evaluated"
-    path = local_file(store, bundle.digest, EVALUATED)
+WEEK = 604_800
+WINDOW = {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z", "rows": 10, "positives": 2}
+REFIT = {
+    "train": WINDOW, "newest_row": "2026-04-01T00:00:00Z", "calibration": WINDOW,
+    "evaluated_sha256": sha256_hex(b"evaluated"), "evaluated_threshold": 0.3,
+}  # fmt: skip
+
+
+def test_further_graphs_are_those_of_the_model_or_absent_without_them(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path))
+    bundle = store.fetch(store.publish(make_files()))
+    assert store.evaluated_model(bundle) == MODEL_BYTES
+    assert store.user_models(bundle) is None
+    assert bundle.horizons == store.evaluated_horizons(bundle) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "expected"),
+    [
+        (EVALUATED, BundleStore.evaluated_model, b"evaluated"),
+        (USERS, BundleStore.user_models, (b"published", b"evaluated")),
+        (EVALUATED_USERS, BundleStore.user_models, (b"published", b"evaluated")),
+        (HORIZON.format(WEEK), lambda store, bundle: store.fetch(bundle.digest).horizons, {WEEK: b"week"}),
+        (EVALUATED_HORIZON.format(WEEK), BundleStore.evaluated_horizons, {WEEK: b"week"}),
+    ],
+)
+def test_further_graphs_are_verified_and_restored(
+    tmp_path: Path, name: str, read: Callable[[BundleStore, Bundle], object], expected: object
+) -> None:
+    files = bundle_files(refit=REFIT, users=(b"published", b"evaluated"), horizons={WEEK: b"week"})
+    files = replace(files, attachments={**files.attachments, EVALUATED: b"evaluated"})
+    store = BundleStore(str(tmp_path))
+    bundle = store.fetch(store.publish(files))
+    path = local_file(store, bundle.digest, name)
     path.write_bytes(b"other")
-    with pytest.raises(BundleCorruptError, match=EVALUATED):
-        store.evaluated_model(bundle)
+    with pytest.raises(BundleCorruptError, match=name):
+        read(store, bundle)
     path.unlink()
     with pytest.raises(BundleCorruptError, match="no file"):
-        store.evaluated_model(bundle)
-    store.publish(BundleFiles(manifest, files.model, {EVALUATED: b"evaluated"}))
-    assert store.evaluated_model(bundle) == b"evaluated"
-
-
-def test_graphs_of_the_users_model_are_verified_and_a_bundle_without_one_has_none(tmp_path: Path) -> None:
-    store, files = BundleStore(str(tmp_path)), bundle_files(users=(b"published", b"evaluated"))
-    assert store.user_models(store.fetch(store.publish(bundle_files()))) is None
-    bundle = store.fetch(store.publish(files))
-    assert store.user_models(bundle) == (b"published", b"evaluated")
-    for name in (USERS, EVALUATED_USERS):
-        local_file(store, bundle.digest, name).write_bytes(b"other")
-        with pytest.raises(BundleCorruptError, match=name):
-            store.user_models(bundle)
-        store.publish(files)
-    assert store.user_models(bundle) == (b"published", b"evaluated")
-
-
-def test_graphs_of_further_horizons_are_verified_and_restored(tmp_path: Path) -> None:
-    store, files = BundleStore(str(tmp_path)), bundle_files(horizons={604_800: b"week"})
-    bundle = store.fetch(store.publish(files))
-    assert bundle.horizons == store.evaluated_horizons(bundle) == {604_800: b"week"}
-    for name, read in (
-        (HORIZON.format(604_800), lambda: store.fetch(bundle.digest)),
-        (EVALUATED_HORIZON.format(604_800), lambda: store.evaluated_horizons(bundle)),
-    ):
-        local_file(store, bundle.digest, name).write_bytes(b"other")
-        with pytest.raises(BundleCorruptError, match=name):
-            read()
-        store.publish(files)
-        read()
+        read(store, bundle)
+    store.publish(files)
+    assert read(store, bundle) == expected
 
 
 def test_manifest_of_another_model_is_not_published(tmp_path: Path) -> None:
