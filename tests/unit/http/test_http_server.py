@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -22,13 +23,21 @@ from support.redis import free_port
 from support.waiting import wait_until
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, json, sys
+from contextlib import asynccontextmanager
 from fastapi import Request
 from prometheus_client import CollectorRegistry
 from reprise.http.app import create_http_app
-from reprise.http.server import run_service
+from reprise.http.server import metrics_server, run_service
 from reprise.runtime.settings import ApiSettings
-app = create_http_app(title="t", description="d", registry=CollectorRegistry(), readiness=list)
+metrics_port, drain_seconds, timeout, given = json.loads(sys.argv[1])
+settings = ApiSettings.load(**given)
+registry = CollectorRegistry()
+@asynccontextmanager
+async def lifespan(app):
+    async with metrics_server(registry, settings, metrics_port):
+        yield
+app = create_http_app(title="t", description="d", registry=registry, readiness=list, lifespan=lifespan)
 @app.get("/slow")
 async def slow() -> str:
     print("under way", flush=True)
@@ -40,57 +49,23 @@ async def echo(request: Request) -> int:
 @app.get("/loop")
 async def loop() -> str:
     return type(asyncio.get_running_loop()).__module__
-settings = ApiSettings.load(api_host="127.0.0.1", api_port=int(sys.argv[1]))
-run_service(app, settings, drain_seconds=float(sys.argv[2]), request_timeout_seconds=0.6)
+@app.get("/peer")
+async def peer(request: Request) -> str:
+    return request.client.host
+run_service(app, settings, drain_seconds=drain_seconds, request_timeout_seconds=timeout)
 print("returned", flush=True)
 """
 
 
-BOUNDED = """
-import asyncio, sys
-from contextlib import asynccontextmanager
-from fastapi import Request
-from prometheus_client import CollectorRegistry
-from reprise.http.app import create_http_app
-from reprise.http.server import metrics_server, run_service
-from reprise.runtime.settings import ApiSettings
-bounds = {"api_max_connections": 4, "api_max_header_bytes": 4096, "api_max_header_fields": 20}
-bounds |= {"api_trusted_proxies": "127.0.0.0/8", "api_keep_alive_seconds": 1}
-settings = ApiSettings.load(api_host="127.0.0.1", api_port=int(sys.argv[1]), **bounds)
-registry = CollectorRegistry()
-@asynccontextmanager
-async def lifespan(app):
-    async with metrics_server(registry, settings, int(sys.argv[2])):
-        yield
-app = create_http_app(title="t", description="d", registry=registry, readiness=list, lifespan=lifespan)
-@app.post("/echo")
-async def echo(request: Request) -> int:
-    return len(await request.body())
-@app.get("/peer")
-async def peer(request: Request) -> str:
-    return request.client.host
-run_service(app, settings)
-"""
-
-
-@pytest.fixture(scope="module")
-def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    metrics_port = free_port()
-    folder = tmp_path_factory.mktemp("bounded")
-    with serving(folder, metrics_port, BOUNDED) as (_, base):
-        yield {"api": base, "metrics": f"http://127.0.0.1:{metrics_port}"}
-
-
 @contextmanager
 def serving(
-    tmp_path: Path, argument: float, source: str = PROGRAM, host: str = "127.0.0.1"
+    drain: float = 0.0, timeout: float = 0.6, metrics_port: int = 0, host: str = "127.0.0.1", **settings: Any
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     port = free_port()
-    program = tmp_path / "program.py"
-    program.write_text(source)
-    command = [sys.executable, str(program), str(port), str(argument)]
+    options = json.dumps([metrics_port, drain, timeout, {"api_host": host, "api_port": port} | settings])
+    command = [sys.executable, "-c", PROGRAM, options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    base = f"http://{host}:{port}"
+    base = f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{port}"
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -107,6 +82,15 @@ def serving(
         process.communicate()
 
 
+@pytest.fixture(scope="module")
+def bounded() -> Iterator[dict[str, str]]:
+    bounds = {"api_max_connections": 4, "api_max_header_bytes": 4096, "api_max_header_fields": 20}
+    proxies = {"api_trusted_proxies": "127.0.0.0/8", "api_keep_alive_seconds": 1}
+    metrics_port = free_port()
+    with serving(timeout=10, metrics_port=metrics_port, **bounds, **proxies) as (_, base):
+        yield {"api": base, "metrics": f"http://127.0.0.1:{metrics_port}"}
+
+
 def get(url: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
@@ -116,22 +100,15 @@ def get(url: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server"), 0) as (_, base):
+def base() -> Iterator[str]:
+    with serving() as (_, base):
         yield base
 
 
-def test_request_under_way_finishes_after_the_signal(tmp_path: Path) -> None:
-    with serving(tmp_path, 0) as (process, base):
-        client = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                f"import urllib.request as r; print(r.urlopen('{base}/slow').read().decode())",
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+def test_request_under_way_finishes_after_the_signal() -> None:
+    with serving() as (process, base):
+        fetch = f"import urllib.request as r; print(r.urlopen('{base}/slow').read().decode())"
+        client = subprocess.Popen([sys.executable, "-c", fetch], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert "under way\n" in iter(process.stdout.readline, "")
         os.kill(process.pid, signal.SIGTERM)
@@ -140,8 +117,8 @@ def test_request_under_way_finishes_after_the_signal(tmp_path: Path) -> None:
         assert process.stdout.read().endswith("returned\n")
 
 
-def test_draining_process_answers_but_says_it_is_not_ready(tmp_path: Path) -> None:
-    with serving(tmp_path, 1.5) as (process, base):
+def test_draining_process_answers_but_says_it_is_not_ready() -> None:
+    with serving(drain=1.5) as (process, base):
         assert get(base + "/ready")[0] == 200
         os.kill(process.pid, signal.SIGTERM)
         wait_until("it is not ready", lambda: get(base + "/ready")[0] == 503, 10, every=0.02)
@@ -150,8 +127,8 @@ def test_draining_process_answers_but_says_it_is_not_ready(tmp_path: Path) -> No
         assert process.wait(60) == 0
 
 
-def test_interrupt_does_not_wait_for_balancers(tmp_path: Path) -> None:
-    with serving(tmp_path, 30) as (process, _):
+def test_interrupt_does_not_wait_for_balancers() -> None:
+    with serving(drain=30) as (process, _):
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(20) == 0
 
@@ -176,11 +153,9 @@ def test_taken_port_is_named(base: str) -> None:
         ("127.0.0.1", {"127.0.0.1"}),
     ],
 )
-def test_an_address_is_listened_on_in_its_families(tmp_path: Path, host: str, families: set[str]) -> None:
+def test_an_address_is_listened_on_in_its_families(host: str, families: set[str]) -> None:
     metrics_port = free_port()
-    source = BOUNDED.replace('api_host="127.0.0.1"', f'api_host="{host}"')
-    first = min(families)
-    with serving(tmp_path, metrics_port, source, f"[{first}]" if ":" in first else first) as (_, base):
+    with serving(metrics_port=metrics_port, host=host) as (_, base):
         for port in (int(base.rsplit(":", 1)[1]), metrics_port):
             reached = set()
             for address in ("127.0.0.1", "::1"):
@@ -226,9 +201,7 @@ def test_head_that_trickles_in_loses_its_connection(base: str) -> None:
     assert time.monotonic() - start < 4
 
 
-def test_silent_connection_is_kept_and_answers_may_take_their_time(
-    base: str,
-) -> None:
+def test_silent_connection_is_kept_and_answers_may_take_their_time(base: str) -> None:
     # The silence and the answer take longer than the request timeout; uvicorn by default keeps a connection for 5 s.
     head = b"GET /slow HTTP/1.1\r\nHost: x\r\n"
     said = trickle(base, [head + b"\r\n", head + b"Connection: close\r\n\r\n"], 6.0 if SOAK else 0.8)
