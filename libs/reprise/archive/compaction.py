@@ -119,11 +119,7 @@ def expire(store: OfflineStore, topic: str, *, before: date) -> int:
 
 
 def rewrite(store: OfflineStore, segment: Segment) -> None:
-    """Replace a segment by its rows without what is erased.
-
-    Raises:
-        SegmentGoneError: A compaction has replaced the segment since it was listed.
-    """
+    """Replace a segment by its rows without what is erased; raises ``SegmentGoneError``."""
     _write(store, [Part(segment, segment.first)], segment)
 
 

@@ -165,8 +165,7 @@ class OfflineStore:
     ) -> Iterator[tuple[Erasure, pa.RecordBatch]]:
         """Yield the rows of a segment's file that erasures erase, by erasure and batch, without most columns.
 
-        Raises:
-            SegmentGoneError: A compaction has replaced the segment since it was listed.
+        It raises ``SegmentGoneError``.
         """
         content = ("event_id", "timestamp") if segment.topic == EVENTS.name else ()
         columns = ["user_id", *content, *(field.name for field in (*POSITION_FIELDS, *REJECTED_FIELDS))]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-from reprise.bundle.exceptions import BundleCorruptError, InvalidBundleError, InvalidDigestError
+from reprise.bundle.exceptions import InvalidBundleError, InvalidDigestError
 from reprise.bundle.manifest import Manifest
 
 MODEL = "model.onnx"
@@ -62,32 +62,6 @@ class BundleFiles:
         return digest_of(self.manifest)
 
 
-def verify_manifest(data: bytes, digest: Digest, location: str) -> Manifest:
-    """Return the manifest in these bytes after checking them against the bundle's digest.
-
-    Raises:
-        BundleCorruptError: The bytes have another sha256.
-        InvalidBundleError: The bytes are as published, but no manifest of a known format.
-    """
-    actual = digest_of(data)
-    if actual != digest:
-        raise BundleCorruptError(
-            location, expected=digest.removeprefix("sha256:"), actual=actual.removeprefix("sha256:")
-        )
-    return Manifest.from_bytes(data, location=location)
-
-
-def verify_model(data: bytes, manifest: Manifest, location: str) -> None:
-    """Check the model's bytes against its manifest.
-
-    Raises:
-        BundleCorruptError: The bytes have another sha256.
-    """
-    actual = sha256_hex(data)
-    if actual != manifest.model.sha256 or len(data) != manifest.model.size:
-        raise BundleCorruptError(location, expected=manifest.model.sha256, actual=actual)
-
-
 def sha256_hex(data: bytes) -> str:
     """Return the sha256 of the bytes as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
@@ -99,11 +73,7 @@ def digest_of(manifest: bytes) -> Digest:
 
 
 def parse_digest(text: object) -> Digest:
-    """Return the text as a digest.
-
-    Raises:
-        InvalidDigestError: It is not ``sha256:`` followed by 64 lower-case hexadecimal digits.
-    """
+    """Return ``sha256:`` followed by 64 lower-case hexadecimal digits as a digest; raises ``InvalidDigestError``."""
     if not isinstance(text, str) or _DIGEST.fullmatch(text) is None:
         raise InvalidDigestError(text)
     return Digest(text)

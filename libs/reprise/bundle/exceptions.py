@@ -13,7 +13,6 @@ class InvalidDigestError(BundleError):
     """A value is no digest."""
 
     def __init__(self, text: object) -> None:
-        self.text = text
         super().__init__(f"digest: expected sha256: and 64 lower-case hexadecimal digits, got {text!r}")
 
 

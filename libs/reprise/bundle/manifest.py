@@ -368,11 +368,7 @@ class Manifest(_Part):
 
 
 def read_json_object(data: bytes, location: str) -> dict[str, Any]:
-    """Return the JSON object in a file.
-
-    Raises:
-        InvalidBundleError: The bytes are no JSON object.
-    """
+    """Return the JSON object in a file; raises ``InvalidBundleError``."""
     try:
         content = json.loads(data)
     except ValueError as error:

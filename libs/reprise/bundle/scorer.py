@@ -44,11 +44,7 @@ class Scorer:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """Return the scorer of a bundle.
-
-        Raises:
-            UnusableModelError: ONNX Runtime cannot run the graph.
-        """
+        """Return the scorer of a bundle; raises ``UnusableModelError``."""
         model = bundle.manifest.model
         return cls(bundle.model, model.input, model.output, bundle.manifest.input_names)
 
@@ -100,10 +96,8 @@ class BoundedScorer(Scorer):
 def horizon_scorers(manifest: Manifest, default: Scorer, graphs: Mapping[int, bytes]) -> dict[int, Scorer]:
     """Return the scorer of each horizon by its seconds, with ``default`` for the model's own.
 
-    ``graphs`` are those of the further horizons, all published or all evaluated, as ``default`` is.
-
-    Raises:
-        UnusableModelError: ONNX Runtime cannot run a graph.
+    ``graphs`` are those of the further horizons, all published or all evaluated, as ``default`` is. It raises
+    ``UnusableModelError`` if ONNX Runtime cannot run one.
     """
     model, own_seconds = manifest.model, manifest.horizon_seconds
     scorers = {own_seconds: default}

@@ -17,11 +17,10 @@ from reprise.bundle.bundle import (
     Bundle,
     BundleFiles,
     Digest,
+    digest_of,
     directory_name,
     parse_digest,
     sha256_hex,
-    verify_manifest,
-    verify_model,
 )
 from reprise.bundle.exceptions import (
     BundleCorruptError,
@@ -48,7 +47,8 @@ class BundleStore:
     """Bundles under one URL, each in ``bundles/sha256-<hex>/``, and ``latest.json`` that names one of them.
 
     Every byte that is fetched has been verified; a bundle is complete or absent. The URL is a plain path or any URL of
-    fsspec (``file://``, ``s3://``, ``memory://``). Methods raise ``StorageUnavailableError`` where the storage fails.
+    fsspec (``file://``, ``s3://``, ``memory://``). Methods raise ``StorageUnavailableError`` where the storage fails,
+    and those that return graphs ``BundleCorruptError`` where one is missing or differs from what was published.
 
     With ``trusted`` keys, a bundle that none of them has signed raises ``UntrustedBundleError``; ``signing_key`` signs
     what is published.
@@ -81,12 +81,9 @@ class BundleStore:
         manifest = Manifest.from_bytes(files.manifest)
         _check_size(MANIFEST, files.manifest, MAX_MANIFEST_BYTES)
         _check_size(MODEL, files.model, MAX_GRAPH_BYTES)
-        try:
-            verify_model(files.model, manifest, MODEL)
-        except BundleCorruptError as error:
-            raise InvalidBundleError(
-                f"{MODEL} has sha256 {error.actual}, but {MANIFEST} says {error.expected}"
-            ) from None
+        expected, actual = manifest.model.sha256, sha256_hex(files.model)
+        if actual != expected or len(files.model) != manifest.model.size:
+            raise InvalidBundleError(f"{MODEL} has sha256 {actual}, but {MANIFEST} says {expected}")
         is_intact = self._is_intact(files.digest)
         if not is_intact:
             for name, data in {**files.attachments, MODEL: files.model}.items():
@@ -106,7 +103,7 @@ class BundleStore:
         """Add a signature by the signing key to a bundle, and return its digest; raises as ``fetch``."""
         address = parse_digest(digest)
         data = self._manifest_bytes(address)
-        verify_manifest(data, address, self.location(address, MANIFEST))
+        self._verified(address, data)
         self._sign(address, data)
         return address
 
@@ -140,21 +137,13 @@ class BundleStore:
         return self._manifest(parse_digest(digest))
 
     def evaluated_model(self, bundle: Bundle) -> bytes:
-        """Return the verified graph that the evaluation is of: the published one, unless it was refit.
-
-        Raises:
-            BundleCorruptError: The graph is missing, or differs from what was published.
-        """
+        """Return the verified graph that the evaluation is of: the published one, unless it was refit."""
         if bundle.manifest.refit is None:
             return bundle.model
         return self._graph(bundle.digest, EVALUATED, bundle.manifest.refit.evaluated_sha256)
 
     def evaluated_horizons(self, bundle: Bundle) -> dict[int, bytes]:
-        """Return the verified graphs that the evaluations of further horizons are of, by their seconds.
-
-        Raises:
-            BundleCorruptError: A graph is missing, or differs from what was published.
-        """
+        """Return the verified graphs that the evaluations of further horizons are of, by their seconds."""
         return {
             each.seconds: self._graph(
                 bundle.digest, EVALUATED_HORIZON.format(each.seconds), each.evaluated_sha256
@@ -163,11 +152,7 @@ class BundleStore:
         }
 
     def user_models(self, bundle: Bundle) -> tuple[bytes, bytes] | None:
-        """Return the verified graphs of the users' model, published and evaluated; None if the bundle has none.
-
-        Raises:
-            BundleCorruptError: A graph is missing, or differs from what was published.
-        """
+        """Return the verified graphs of the users' model, published and evaluated; None if the bundle has none."""
         users = bundle.manifest.users
         if users is None:
             return None
@@ -194,11 +179,7 @@ class BundleStore:
             raise InvalidBundleError(f'{location}: expected {{"digest": "sha256:…"}} ({error})') from None
 
     def set_latest(self, digest: str) -> None:
-        """Mark a bundle as the latest, atomically.
-
-        Raises:
-            BundleNotFoundError: The store has no such bundle.
-        """
+        """Mark a bundle as the latest, atomically; raises ``BundleNotFoundError``."""
         address = parse_digest(digest)
         self._manifest(address)
         self._storage.write(LATEST, canonical_json({"digest": address}))
@@ -211,11 +192,18 @@ class BundleStore:
         return data
 
     def _manifest(self, digest: Digest) -> Manifest:
-        data, location = self._manifest_bytes(digest), self.location(digest, MANIFEST)
+        data = self._manifest_bytes(digest)
         if self._trusted is not None:
             signatures = self._read(_path(digest, SIGNATURE))
-            self._trusted.verify(data, signatures or b"", location)
-        return verify_manifest(data, digest, location)
+            self._trusted.verify(data, signatures or b"", self.location(digest, MANIFEST))
+        return self._verified(digest, data)
+
+    def _verified(self, digest: Digest, manifest: bytes) -> Manifest:
+        location, actual = self.location(digest, MANIFEST), digest_of(manifest)
+        if actual != digest:
+            expected, found = (each.removeprefix("sha256:") for each in (digest, actual))
+            raise BundleCorruptError(location, expected=expected, actual=found)
+        return Manifest.from_bytes(manifest, location=location)
 
     def _manifest_bytes(self, digest: Digest) -> bytes:
         data = self._read(_path(digest, MANIFEST))

@@ -66,7 +66,6 @@ class MissingColumnsError(EventFilesError):
         product: tuple[str, str] | None,
     ) -> None:
         self.missing = tuple(missing)
-        self.available = tuple(available)
         options = [
             f"--column {field}={shlex.quote(guesses.get(field, '<column>'))}"
             for field in dict.fromkeys([*missing, *guesses])

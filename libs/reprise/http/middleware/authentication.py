@@ -199,11 +199,7 @@ class Authentication:
 
     @classmethod
     def of(cls, settings: KeySettings) -> Self | None:
-        """Return the authentication of these settings, or None without keys.
-
-        Raises:
-            InvalidKeysError: The API keys are invalid.
-        """
+        """Return the authentication of these settings, or None without keys; raises ``InvalidKeysError``."""
         if not settings.api_keys and settings.api_keys_file is None:
             return None
         rate = settings.rate_limit
