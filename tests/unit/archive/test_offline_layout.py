@@ -30,15 +30,6 @@ def taken(segments: list[Segment]) -> list[tuple[int, int]]:
     return [(part.first, part.segment.last) for part in coverage.parts[0]]
 
 
-def test_a_path_says_topic_id_day_partition_and_offsets() -> None:
-    path = (
-        "ecommerce-events/00010203-0405-0607-0809-0a0b0c0d0e0f/date=2026-11-23/p00003-{:020d}-{:020d}.parquet"
-    )
-    path = path.format(120_000, 129_999)
-    assert Segment(TOPIC, TOPIC_ID, DAY, 3, 120_000, 129_999).path == path
-    assert parse_path(TOPIC, path) == Segment(TOPIC, TOPIC_ID, DAY, 3, 120_000, 129_999)
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -63,14 +54,6 @@ def test_a_compacted_segment_hides_what_it_was_made_of() -> None:
 
 def test_of_segments_that_overlap_the_later_gives_the_rest() -> None:
     assert taken([segment(0, 5), segment(3, 9)]) == [(0, 5), (6, 9)]
-
-
-def test_holes_are_named_also_before_the_first_offset() -> None:
-    (coverage,) = cover([segment(3, 5), segment(8, 9)])
-    assert [str(gap) for gap in coverage.gaps] == [
-        "partition 0, offsets 0 to 2",
-        "partition 0, offsets 6 to 7",
-    ]
 
 
 def test_incarnations_and_partitions_are_kept_apart() -> None:

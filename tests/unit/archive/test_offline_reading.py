@@ -27,7 +27,7 @@ from reprise.archive import (
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import CANARY_PREFIX, ArrivalWindow, Event, encode_event, event_key
 from reprise.log import EVENTS, Record
-from reprise.runtime.storage import LocalStorage, StorageAddressError
+from reprise.runtime.storage import LocalStorage
 from support.archived import START_MS, TOPIC_ID, event_records
 from support.histories import event_table, make_events
 from support.offline import put
@@ -226,12 +226,6 @@ def test_missing_records_that_were_accepted_are_not_refused_but_later_ones_are(t
 def test_an_empty_store_says_so(tmp_path: Path) -> None:
     with pytest.raises(EmptyStoreError, match=str(tmp_path)):
         events_dataset(OfflineStore(str(tmp_path)))
-
-
-@pytest.mark.parametrize("url", ["", "nonsense://x"])
-def test_an_address_that_cannot_be_reached_is_refused(url: str) -> None:
-    with pytest.raises(StorageAddressError):
-        OfflineStore(url)
 
 
 class CompactedMeanwhile(LocalStorage):

@@ -78,8 +78,3 @@ def test_answer_is_that_of_the_handler_or_a_problem_document(
     assert response.status_code == status
     assert told in response.text
     assert headers.items() <= dict(response.headers).items()
-
-
-def test_fast_route_is_documented() -> None:
-    with TestClient(build()) as client:
-        assert client.get("/openapi.json").json()["paths"]["/echo"]["post"]["summary"] == "Echo"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import Counter
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
@@ -213,15 +213,6 @@ def test_documentation_page_refers_to_no_other_host(client: TestClient) -> None:
     assert "<script>" not in response.text
 
 
-def test_documentation_can_be_turned_off() -> None:
-    app = create_http_app(
-        title="t", description="d", registry=CollectorRegistry(), readiness=list, docs=False
-    )
-    client = TestClient(app)
-    for path in ("/docs", "/docs/start.js", "/docs/assets/swagger-ui.css", "/openapi.json"):
-        assert client.get(path).status_code == 404, path
-
-
 def test_request_id_comes_back_if_it_is_well_formed(client: TestClient) -> None:
     assert client.get("/health", headers={"x-request-id": "a-1"}).headers["x-request-id"] == "a-1"
     assert "x-request-id" not in client.get("/health", headers={"x-request-id": "a b<"}).headers
@@ -250,15 +241,3 @@ def test_lifespan_surrounds_the_requests() -> None:
     with TestClient(build(reasons)) as client:
         assert client.get("/ready").status_code == 200
     assert reasons == ["closed"]
-
-
-def test_openapi_documents_problems_and_not_fastapis_own_errors(client: TestClient) -> None:
-    document = client.get("/openapi.json").json()
-    responses = document["paths"]["/cups"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "422", "500"}
-    for status in ("400", "422", "500"):
-        content = responses[status]["content"]["application/problem+json"]
-        assert content["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
-    assert {"ProblemDocument", "FieldProblem"} <= set(document["components"]["schemas"])
-    assert "HTTPValidationError" not in document["components"]["schemas"]
-    assert "503" in document["paths"]["/ready"]["get"]["responses"]

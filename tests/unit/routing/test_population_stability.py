@@ -42,20 +42,11 @@ def test_the_more_of_a_bin_moves_to_another_the_greater_is_the_distance(
     assert moved(less) < moved(more)
 
 
-@given(st.integers(0, 5_000))
-def test_what_is_missing_is_a_bin_like_any_other(missing: int) -> None:
-    expected, found = [300] * 10, [300] * 10
-    index = population_stability_index([*expected, 500], [*found, 500 + missing])
-    assert (index > 0) == (missing > 0)
-
-
-@given(COUNTS)
-def test_a_distribution_is_at_no_distance_from_itself(counts: list[int]) -> None:
-    assert population_stability_index(counts, counts) == pytest.approx(0, abs=1e-12)
-
-
 @given(COUNTS, COUNTS)
-def test_the_distance_is_symmetric_and_never_negative(one: list[int], other: list[int]) -> None:
+def test_the_distance_is_symmetric_never_negative_and_zero_of_itself(
+    one: list[int], other: list[int]
+) -> None:
+    assert population_stability_index(one, one) == pytest.approx(0, abs=1e-12)
     index = population_stability_index(one, other)
     assert index >= 0
     assert index == pytest.approx(population_stability_index(other, one))

@@ -75,15 +75,3 @@ def test_secret_is_neither_printed_nor_quoted_in_an_error(monkeypatch: pytest.Mo
     with pytest.raises(InvalidSettingsError, match="SHOP_TOKEN") as caught:
         ShopSettings.load()
     assert "'short'" not in str(caught.value)
-
-
-def test_settings_do_not_change() -> None:
-    settings = ShopSettings.load()
-    with pytest.raises(ValueError, match="frozen"):
-        settings.max_batch = 5
-
-
-def test_every_field_is_described_and_has_the_name_of_its_variable() -> None:
-    assert all(field.description for field in ShopSettings.model_fields.values())
-    names = ShopSettings.env_names()
-    assert (names["api_port"], names["max_batch"]) == ("API_PORT", "SHOP_MAX_BATCH")
