@@ -26,21 +26,8 @@ FILES = 10_000 if SOAK else 40
 """How many files are read; each import starts a database, which takes a tenth of a second."""
 
 MISSING = (
-    "",
-    "  ",
-    "NA",
-    "n/a",
-    "<NA>",
-    "NULL",
-    "nan",
-    "None",
-    "NaT",
-    "\\N",
-    "(null)",
-    "\u00a0",
-    "-",
-    "?",
-    "#REF!",
+    *("", "  ", "NA", "n/a", "<NA>", "NULL", "nan", "None", "NaT"),
+    *("\\N", "(null)", "\u00a0", "-", "?", "#REF!"),
 )
 BLANKS = " \t\n\r\f\v\u00a0\ufeff"
 LETTERS = {"utf-8": "aé日😀Ω", "utf-8-sig": "aé日Ω", "latin-1": "aéÜ£", "utf-16": "aé日Ω"}
@@ -52,13 +39,8 @@ FORMATS = ("%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M %p", "%d.%m.%Y %H:%M:%S", "%Y-%m-%d
 TIMES = ("text", *PER_UNIT, "date", "days", *FORMATS)
 UNUSABLE_TIMES = {
     "text": (
-        "soon",
-        "2023-02-30T00:00:00Z",
-        "2023-13-01",
-        "12345",
-        "0511",
-        "1989-12-31T23:59:59Z",
-        "2100-01-01",
+        *("soon", "2023-02-30T00:00:00Z", "2023-13-01", "12345"),
+        *("0511", "1989-12-31T23:59:59Z", "2100-01-01"),
     ),
     "date": ("20230230", "2023-01-31", "soon", "511"),
     "days": ("soon", "99999999", "1e300", "2023-01-31"),
