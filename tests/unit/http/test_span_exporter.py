@@ -5,9 +5,11 @@ import threading
 from collections.abc import Sequence
 
 import pytest
+from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
+from starlette.responses import Response
 
 from reprise.http.tracing.exporter import CountingProcessor
 from reprise.http.tracing.factory import open_tracing
@@ -82,25 +84,6 @@ def test_nothing_is_opened_where_traces_are_off() -> None:
     assert list(registry.collect()) == []
 
 
-async def closed_after_one_request(settings: TraceSettings) -> None:
-    tracing = open_tracing(settings, "reprise-http", CollectorRegistry())
-    assert tracing is not None
-
-    async def app(*_: object) -> None:
-        pass
-
-    scope = {
-        "type": "http",
-        "path": "/",
-        "method": "GET",
-        "scheme": "http",
-        "http_version": "1.1",
-        "headers": [(b"traceparent", SAMPLED.encode())],
-    }
-    await tracing.middleware(app)(scope, app, app)  # type: ignore[arg-type]
-    await tracing.close()
-
-
 @pytest.mark.parametrize(("configured", "name"), [(None, "reprise-http"), ("shop", "shop")])
 async def test_a_span_that_waits_is_exported_at_the_end_with_the_name_of_the_service(
     monkeypatch: pytest.MonkeyPatch, configured: str | None, name: str
@@ -109,7 +92,10 @@ async def test_a_span_that_waits_is_exported_at_the_end_with_the_name_of_the_ser
         monkeypatch.setenv("OTEL_SERVICE_NAME", configured)
     with collector() as taken:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.url + "/")
-        await closed_after_one_request(TraceSettings.load(traces=True))
+        tracing = open_tracing(TraceSettings.load(traces=True), "reprise-http", CollectorRegistry())
+        assert tracing is not None
+        TestClient(tracing.middleware(Response())).get("/", headers={"traceparent": SAMPLED})
+        await tracing.close()
         [received] = taken.wait_for(1)
         assert received.resource["service.name"] == name
         assert received.resource["service.version"]
