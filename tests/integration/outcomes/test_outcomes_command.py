@@ -1,8 +1,5 @@
 import re
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import orjson
 import pytest
@@ -13,40 +10,10 @@ from reprise.outcomes.main import INCONSISTENT, command
 from reprise.routing import DocumentKeys, RolloutEvidence, document_key, evidence_key, signature_key
 from support.key_files import key_files
 from support.outcomes import Archive, Shop, input_histograms, make_archive
+from support.pushgateway import gateway
 from support.redis import RedisServer
 
 pytestmark = pytest.mark.redis
-
-
-class Pushed:
-    """What a Pushgateway was given, by path."""
-
-    def __init__(self) -> None:
-        self.bodies: dict[str, str] = {}
-
-
-@pytest.fixture
-def pushgateway() -> Iterator[tuple[str, Pushed]]:
-    pushed = Pushed()
-
-    class Gateway(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            pushed.bodies[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            self.send_response(200)
-            self.end_headers()
-
-        def do_PUT(self) -> None:
-            self.do_POST()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Gateway)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", pushed
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def outcomes(archive: Archive, out: Path, redis: RedisServer, **others: str) -> Result:
@@ -60,12 +27,11 @@ def outcomes(archive: Archive, out: Path, redis: RedisServer, **others: str) -> 
 
 
 def test_operator_finds_the_evidence_and_prometheus_the_metrics(
-    redis_server: RedisServer, pushgateway: tuple[str, Pushed], tmp_path: Path
+    redis_server: RedisServer, tmp_path: Path
 ) -> None:
     archive = make_archive(tmp_path, Shop(users=300, candidate_weights={"pair_purchases": -5.0}))
-    url, pushed = pushgateway
     keys, key = key_files(tmp_path, "outcomes"), evidence_key("reprise")
-    with Redis(redis_server.host, redis_server.port) as client:
+    with Redis(redis_server.host, redis_server.port) as client, gateway() as (url, pushed):
         client.set(document_key("reprise"), archive.document.to_bytes())
         signing = {"REPRISE_EVIDENCE_SIGNING_KEY_FILE": str(keys.private)}
         result = outcomes(archive, tmp_path / "out", redis_server, PUSHGATEWAY_URL=url, **signing)
@@ -79,7 +45,7 @@ def test_operator_finds_the_evidence_and_prometheus_the_metrics(
     assert [(said.verdict, said.metric) for said in evidence.candidates] == [("worse", "brier")]
     assert (tmp_path / "out/evidence.json").read_bytes() == published
     assert "candidate against the baseline: worse" in result.output
-    [(path, body)] = pushed.bodies.items()
+    [(_, path, body)] = pushed
     assert path == "/metrics/job/reprise-outcomes"
     for text in ((tmp_path / "out/metrics.prom").read_text(), body):
         assert 'verdict="worse"} 1.0' in text
@@ -102,7 +68,7 @@ def test_without_a_rollout_there_is_a_report_and_no_evidence(
 
 
 def test_shift_of_one_feature_is_found_in_that_feature_and_no_other(
-    redis_server: RedisServer, pushgateway: tuple[str, Pushed], tmp_path: Path
+    redis_server: RedisServer, tmp_path: Path
 ) -> None:
     def dearer(_: int, features: dict[str, float | None]) -> None:
         if features["avg_transaction_amount"] is not None:
@@ -111,11 +77,11 @@ def test_shift_of_one_feature_is_found_in_that_feature_and_no_other(
     training = make_archive(tmp_path / "training", Shop(seed=1))
     known = input_histograms(training.predictions)
     archive = make_archive(tmp_path / "now", Shop(seed=2, corrupt=dearer, histograms=known))
-    url, pushed = pushgateway
-    lately = {"OUTCOMES_DRIFT_WINDOW": "30d", "OUTCOMES_CHECK_ROWS": "0", "PUSHGATEWAY_URL": url}
-    result = outcomes(archive, tmp_path / "out", redis_server, **lately)
+    lately = {"OUTCOMES_DRIFT_WINDOW": "30d", "OUTCOMES_CHECK_ROWS": "0"}
+    with gateway() as (url, pushed):
+        result = outcomes(archive, tmp_path / "out", redis_server, PUSHGATEWAY_URL=url, **lately)
     assert result.exit_code == 0, result.output
-    [body] = pushed.bodies.values()
+    [(_, _, body)] = pushed
     indices = dict(re.findall(r'^reprise_outcomes_feature_psi{.*feature="(\w+)"} (\S+)', body, re.MULTILINE))
     assert indices.keys() == known.keys()
     assert [name for name, index in indices.items() if float(index) > 0.25] == ["avg_transaction_amount"]
