@@ -14,9 +14,7 @@ class FakeDoctorStore(RedisProbe):
         self.dry_run_failure: StoreError | None = None
         self.writable = True
         self.refused: dict[str, set[bytes]] = {}
-        self.refusing_servers = 2
         self.removed: list[bytes] = []
-        self.written: list[str] = []
 
     def close(self) -> None:
         """There is no connection."""
@@ -27,7 +25,6 @@ class FakeDoctorStore(RedisProbe):
 
     def write_and_remove(self, prefix: str, primaries: int) -> None:
         self._fail()
-        self.written.append(f"{prefix}×{primaries}")
 
     def may_write(self, key: bytes) -> bool:
         self._fail()
@@ -37,7 +34,7 @@ class FakeDoctorStore(RedisProbe):
         if self.dry_run_failure is not None:
             raise self.dry_run_failure
         refused = command[0] in self.refused.get(user, set())
-        return [f"{at}: NOPERM" for at in self.primaries()[: self.refusing_servers]] if refused else []
+        return [f"{at}: NOPERM" for at in self.primaries()] if refused else []
 
     def remove(self, keys: Sequence[bytes]) -> int:
         self._fail()

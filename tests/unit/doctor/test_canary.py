@@ -1,4 +1,5 @@
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -33,13 +34,7 @@ def follow(platform: FakePlatform, store: FakeDoctorStore, seconds: float = 5.0)
     return check_canary(send, Predictor(platform.client()), store, PLAN, "shop", seconds, lambda _: None)
 
 
-def failure(platform: FakePlatform, store: FakeDoctorStore, seconds: float = 5.0) -> CheckFailedError:
-    with pytest.raises(CheckFailedError) as failed:
-        follow(platform, store, seconds)
-    return failed.value
-
-
-def test_an_event_is_followed_to_a_prediction_and_its_rows_are_removed(
+def test_an_event_of_new_ids_is_followed_to_a_prediction_and_its_rows_are_removed(
     platform: FakePlatform, store: FakeDoctorStore
 ) -> None:
     platform.looks = 3
@@ -54,13 +49,10 @@ def test_an_event_is_followed_to_a_prediction_and_its_rows_are_removed(
     canary = Canary(event["user_id"], event["product_id"], event["event_id"])
     assert store.removed == canary.keys(PLAN, "shop")
     assert all(b"reprise-doctor-" in key and key.endswith(b"shop") for key in store.removed)
-
-
-def test_no_two_canaries_are_the_same(platform: FakePlatform, store: FakeDoctorStore) -> None:
     follow(platform, store)
-    follow(platform, store)
-    ids = {event[name] for event in platform.events for name in ("event_id", "user_id", "product_id")}
-    assert len(ids) == 6
+    assert (
+        len({event[name] for event in platform.events for name in ("event_id", "user_id", "product_id")}) == 6
+    )
 
 
 def test_rows_that_may_not_be_removed_are_told_of(platform: FakePlatform, store: FakeDoctorStore) -> None:
@@ -68,44 +60,35 @@ def test_rows_that_may_not_be_removed_are_told_of(platform: FakePlatform, store:
     assert "its 3 rows stay in Redis (NOPERM no permissions)" in follow(platform, store).text
 
 
-def test_an_event_that_is_not_folded_fails_and_names_the_materializer(
-    platform: FakePlatform, store: FakeDoctorStore
+STALE, NO_LOG = "features-are-stale", "the-log-is-away"
+UNAVAILABLE = httpx.Response(503, json={"title": "The service is unavailable", "detail": "no answer"})
+
+
+@pytest.mark.parametrize(
+    ("fault", "found", "section", "removed"),
+    [
+        ({"looks": None}, "GET /features does not: the user and the pair", STALE, 3),
+        ({"_features": lambda _: UNAVAILABLE}, "503 The service is unavailable: no answer", STALE, 3),
+        ({"known": False}, "/predict does not know the user", STALE, 3),
+        ({"answers": {"/events": UNAVAILABLE}}, "503 The service is unavailable", NO_LOG, 0),
+    ],
+    ids=["never folded", "features cannot be read", "predictor does not know the user", "producer refuses"],
+)
+def test_a_fault_is_found_with_its_remedy_and_rows_of_a_sent_event_are_removed(
+    platform: FakePlatform,
+    store: FakeDoctorStore,
+    fault: dict[str, Any],
+    found: str,
+    section: str,
+    removed: int,
 ) -> None:
-    platform.looks = None
-    failed = failure(platform, store, 0.1)
-    assert "GET /features" in failed.found
-    assert platform.events[0]["user_id"] in failed.found
-    assert "materializers" in failed.remedy.advice
-    assert failed.remedy.section == "features-are-stale"
-    assert len(store.removed) == 3
-
-
-def test_features_that_cannot_be_read_fail_with_the_answer(
-    platform: FakePlatform, store: FakeDoctorStore
-) -> None:
-    problem = {"title": "The online store is unavailable", "detail": "no answer"}
-
-    class Broken(FakePlatform):
-        def _features(self, request: httpx.Request) -> httpx.Response:
-            return httpx.Response(503, json=problem)
-
-    failed = failure(Broken(), store, 0.1)
-    assert "503 The online store is unavailable: no answer" in failed.found
-
-
-def test_a_user_whom_predict_does_not_know_fails(platform: FakePlatform, store: FakeDoctorStore) -> None:
-    platform.known = False
-    assert "/predict does not know the user" in failure(platform, store).found
-
-
-def test_a_producer_that_refuses_fails_before_anything_is_left_behind(
-    platform: FakePlatform, store: FakeDoctorStore
-) -> None:
-    platform.answers["/events"] = httpx.Response(503, json={"title": "The event log does not take events"})
-    failed = failure(platform, store)
-    assert "503 The event log does not take events" in failed.found
-    assert failed.remedy.section == "the-log-is-away"
-    assert store.removed == []
+    vars(platform).update(fault)
+    with pytest.raises(CheckFailedError) as failed:
+        follow(platform, store, 0.1)
+    assert found in failed.value.found
+    assert failed.value.remedy.section == section
+    assert len(store.removed) == removed
+    assert all(event["user_id"] in failed.value.found for event in platform.events)
 
 
 def test_without_a_producer_the_event_goes_to_the_log() -> None:

@@ -34,12 +34,35 @@ def run(*checks: Check) -> dict[str, CheckResult]:
     return {result.name: result for result in run_checks(checks, lambda _name, _text: None)}
 
 
-def statuses(*checks: Check) -> dict[str, str]:
-    return {name: result.status for name, result in run(*checks).items()}
-
-
-def test_checks_go_on_after_one_that_fails() -> None:
-    assert statuses(check("a", failing), check("b")) == {"a": "failed", "b": "ok"}
+@pytest.mark.parametrize(
+    ("checks", "statuses", "found"),
+    [
+        ([check("a", failing), check("b")], "failed ok", "b is well"),
+        (
+            [check("a", failing), check("b", needs=("a",)), check("c", needs=("b",))],
+            "failed skipped skipped",
+            "needs a",
+        ),
+        ([check("a", skipping), check("b", needs=("a", "z"))], "skipped ok", "b is well"),
+        (
+            [check("a", failing), check("b", failing, follows=("a",)), check("c", needs=("b",))],
+            "failed skipped skipped",
+            "follows from a, see there: it is broken",
+        ),
+        ([check("a"), check("b", failing, follows=("a",))], "ok failed", "it is broken"),
+    ],
+    ids=[
+        "goes on",
+        "needs what failed",
+        "needs what was skipped or is not run",
+        "is explained",
+        "is not explained",
+    ],
+)
+def test_a_check_depends_on_those_before_it(checks: list[Check], statuses: str, found: str) -> None:
+    results = run(*checks)
+    assert [result.status for result in results.values()] == statuses.split()
+    assert results["b"].found.startswith(found)
 
 
 def test_a_check_that_fails_at_first_is_run_again_until_the_network_of_a_new_pod_has_settled() -> None:
@@ -65,38 +88,6 @@ def test_a_failure_says_what_was_seen_what_to_do_and_where_to_read_on() -> None:
     result = run(check("a", failing))["a"]
     assert (result.found, result.remedy.advice) == ("it is broken", "repair it")
     assert result.runbook == "docs/operations.md#the-section"
-
-
-def test_what_was_measured_is_kept() -> None:
-    result = run(check("a", lambda _: Observation("fast", {"freshness_seconds": 0.01})))["a"]
-    assert result.measured == {"freshness_seconds": 0.01}
-
-
-def test_a_check_is_not_run_where_one_that_it_needs_has_failed() -> None:
-    ran: list[str] = []
-
-    def note(_: ReportProgress) -> Observation:
-        ran.append("b")
-        return Observation("")
-
-    results = run(check("a", failing), check("b", note, needs=("a",)), check("c", needs=("b",)))
-    assert ran == []
-    assert [result.status for result in results.values()] == ["failed", "skipped", "skipped"]
-    assert results["b"].found == "needs a, see there"
-
-
-def test_a_check_runs_where_one_that_it_needs_was_skipped_or_is_not_asked_for() -> None:
-    assert statuses(check("a", skipping), check("b", needs=("a", "z"))) == {"a": "skipped", "b": "ok"}
-
-
-def test_a_failure_that_follows_from_another_is_told_but_not_counted() -> None:
-    results = run(check("a", failing), check("b", failing, follows=("a",)), check("c", needs=("b",)))
-    assert [result.status for result in results.values()] == ["failed", "skipped", "skipped"]
-    assert results["b"].found == "follows from a, see there: it is broken"
-
-
-def test_a_failure_stands_where_what_might_explain_it_is_well() -> None:
-    assert statuses(check("a"), check("b", failing, follows=("a",)))["b"] == "failed"
 
 
 def test_a_check_that_hangs_is_left_behind_with_its_advice() -> None:

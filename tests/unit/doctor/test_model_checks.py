@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,55 +24,47 @@ def store(tmp_path: Path) -> str:
     return str(tmp_path / "models")
 
 
-def failure(store: str, wanted: str = "latest") -> CheckFailedError:
-    with pytest.raises(CheckFailedError) as failed:
-        check_model(store, wanted, PLAN, say)
-    return failed.value
-
-
 def test_a_bundle_that_is_whole_and_fits_the_plan_is_well(store: str) -> None:
     digest = published(Path(store), bundle_files())
     for wanted in ("latest", digest):
         assert digest[:19] in check_model(store, wanted, PLAN, say).text
 
 
-def test_a_store_without_a_model_says_to_train_one(store: str) -> None:
-    failed = failure(store)
-    assert "no bundle is marked as the latest" in failed.found
-    assert (failed.remedy.section, "reprise train" in failed.remedy.advice) == (
-        "the-trainer-did-not-run",
-        True,
-    )
+def publish_and_overwrite(models: Path) -> None:
+    digest = published(models, bundle_files())
+    Path(BundleStore(str(models)).location(digest, "model.onnx")).write_bytes(b"other")
 
 
-def test_bytes_that_are_not_those_that_were_published_fail_with_the_file(store: str) -> None:
-    digest = published(Path(store), bundle_files())
-    Path(BundleStore(store).location(digest, "model.onnx")).write_bytes(b"other")
-    failed = failure(store)
-    assert "model.onnx: expected sha256" in failed.found
-    assert failed.remedy.section == "a-model-is-refused"
-
-
-def test_a_bundle_for_other_state_fails(store: str) -> None:
-    published(Path(store), bundle_files(checked_in_plan()))
-    failed = failure(store)
-    assert "reads state of the schema" in failed.found
-    assert failed.remedy.section == "predictions-fail"
-
-
-def test_a_bundle_that_contradicts_its_own_plan_fails(store: str) -> None:
-    published(Path(store), bundle_files(plan_hash="0" * 64))
-    assert "plan_hash 000000000000 is not that of its own plan" in failure(store).found
+@pytest.mark.parametrize(
+    ("publish", "found", "section"),
+    [
+        (lambda _: None, "no bundle is marked as the latest", "the-trainer-did-not-run"),
+        (publish_and_overwrite, "model.onnx: expected sha256", "a-model-is-refused"),
+        (
+            lambda models: published(models, bundle_files(checked_in_plan())),
+            "reads state of the schema",
+            "predictions-fail",
+        ),
+        (
+            lambda models: published(models, bundle_files(plan_hash="0" * 64)),
+            "plan_hash 000000000000 is not that of its own plan",
+            "a-model-is-refused",
+        ),
+    ],
+    ids=["no model", "other bytes", "other state", "contradicts its own plan"],
+)
+def test_a_model_that_cannot_be_served_fails_with_its_remedy(
+    store: str, publish: Callable[[Path], object], found: str, section: str
+) -> None:
+    publish(Path(store))
+    with pytest.raises(CheckFailedError, match=found) as failed:
+        check_model(store, "latest", PLAN, say)
+    assert failed.value.remedy.section == section
 
 
 def test_a_store_that_is_not_named_is_skipped() -> None:
     with pytest.raises(CheckSkippedError, match="MODEL_STORE"):
         check_model(None, "latest", PLAN, say)
-
-
-@pytest.fixture
-def platform() -> FakePlatform:
-    return FakePlatform()
 
 
 def info(digest: str, **more: object) -> dict[str, object]:
@@ -81,32 +74,36 @@ def info(digest: str, **more: object) -> dict[str, object]:
 OLD, NEW = (f"sha256:{number * 64}" for number in "12")
 
 
-def served(platform: FakePlatform, seconds: float = 0.0) -> str:
+def served(*infos: dict[str, object], seconds: float = 0.0) -> str:
+    platform = FakePlatform()
+    platform.info = list(infos)
     predictor = Predictor(platform.client())
     return check_served_model(predictor, lambda: (NEW, "the model store"), PLAN, say, seconds).text
 
 
-def test_the_predictor_answers_with_the_model_that_it_should(platform: FakePlatform) -> None:
-    platform.info = [info(NEW)]
-    assert "as the model store says" in served(platform)
+def test_the_predictor_serves_the_expected_model_or_loads_it_soon() -> None:
+    assert "as the model store says" in served(info(NEW))
+    assert NEW[:19] in served(info(OLD), info(NEW), seconds=30.0)
 
 
-def test_a_predictor_may_take_a_moment_to_notice_another_model(platform: FakePlatform) -> None:
-    platform.info = [info(OLD), info(NEW)]
-    assert NEW[:19] in served(platform, 30.0)
-
-
-def test_a_predictor_that_has_refused_the_model_fails_with_its_reason(platform: FakePlatform) -> None:
-    platform.info = [info(OLD, refused={"digest": NEW, "reason": "ModelRefusedError: inputs differ"})]
-    with pytest.raises(CheckFailedError, match=r"refused .*ModelRefusedError: inputs differ") as failed:
-        served(platform)
-    assert failed.value.remedy.section == "a-model-is-refused"
-
-
-def test_a_predictor_that_reads_other_state_than_is_kept_fails(platform: FakePlatform) -> None:
-    platform.info = [info(NEW, schema_hash="0" * 64)]
-    with pytest.raises(CheckFailedError, match="reads state of the schema 000000000000"):
-        served(platform)
+@pytest.mark.parametrize(
+    ("shown", "found", "section"),
+    [
+        (
+            info(OLD, refused={"digest": NEW, "reason": "ModelRefusedError: inputs differ"}),
+            r"refused .*ModelRefusedError: inputs differ",
+            "a-model-is-refused",
+        ),
+        (info(NEW, schema_hash="0" * 64), "reads state of the schema 000000000000", "predictions-fail"),
+    ],
+    ids=["refused", "reads other state"],
+)
+def test_a_predictor_without_the_expected_model_fails_with_its_remedy(
+    shown: dict[str, object], found: str, section: str
+) -> None:
+    with pytest.raises(CheckFailedError, match=found) as failed:
+        served(shown)
+    assert failed.value.remedy.section == section
 
 
 def test_the_rollout_says_first_which_model_answers_then_the_setting_then_the_store(store: str) -> None:
