@@ -280,18 +280,21 @@ def test_share_of_excluded_predictions_rises_if_timestamps_are_changed(
     assert changed.mismatches == {}
 
 
-def test_wrong_features_are_counted_by_name_whatever_else_is_late(tmp_path: Path) -> None:
+def test_wrong_and_absent_features_are_counted_by_name_whatever_else_is_late(tmp_path: Path) -> None:
     def corrupt(number: int, features: dict[str, float | None]) -> None:
         if number % 50 == 0:
             features["product_views"] = 1_000.0 + number
         if number % 80 == 0:
             features["total_spend"] = None if features["total_spend"] is not None else 3.0
+        if number == 7:
+            del features["avg_transaction_amount"]
 
     archive = make_archive(tmp_path, Shop(users=6, visits=150, late=0.5, corrupt=corrupt))
     found = evaluate(settings(archive), archive.document)
     consistency = found.consistency
     rows = consistency.predictions
-    assert set(consistency.mismatches) == {"product_views", "total_spend"}
+    assert set(consistency.mismatches) == {"product_views", "total_spend", "avg_transaction_amount"}
+    assert consistency.mismatches["avg_transaction_amount"] == 1
     assert consistency.mismatches["product_views"] == pytest.approx(rows / 50, abs=2)
     assert consistency.mismatches["total_spend"] == pytest.approx(rows / 80, abs=2)
     assert consistency.in_flight["product_views"] > 4
@@ -312,15 +315,6 @@ def test_predictions_from_before_the_window_are_not_checked_any_more(tmp_path: P
     lately = evaluate(window, archive.document).consistency
     assert lately.mismatched == 0
     assert 0 < lately.predictions < everything.predictions
-
-
-def test_a_feature_that_was_not_logged_is_a_mismatch(tmp_path: Path) -> None:
-    def forget(number: int, features: dict[str, float | None]) -> None:
-        if number == 7:
-            del features["product_views"]
-
-    archive = make_archive(tmp_path, Shop(users=40, corrupt=forget))
-    assert evaluate(settings(archive), archive.document).consistency.mismatches == {"product_views": 1}
 
 
 def test_predictions_for_further_horizons_change_no_result_and_are_noted(tmp_path: Path) -> None:

@@ -14,30 +14,15 @@ def said(user: str, **others: object) -> str:
     return orjson.dumps(record | others).decode()
 
 
-def archived(texts: list[str | None]) -> pa.RecordBatch:
+def test_valid_predictions_are_kept_and_the_others_counted() -> None:
+    texts = [
+        *(said("ada", event_id="e-1"), said("bob", horizon_seconds=None), said("cyd", event_id=None)),
+        *(said("eve", probability=2.0), said("eve", event_id=7), None),  # Broken
+        *(said(f"{CANARY_PREFIX}user-1"), said("dan", horizon_seconds=604_800), said("fay")),
+    ]
     values = {"prediction": pa.array(texts, pa.string()), "problem": pa.nulls(len(texts), pa.string())}
-    return pa.RecordBatch.from_pydict(values)
-
-
-def test_predictions_for_canaries_are_left_out_and_are_not_broken() -> None:
-    texts = [said("ada"), said(f"{CANARY_PREFIX}user-1"), said("eve", probability=2.0), None, said("bob")]
-    batch = archived(texts)
-    rows, broken, others = prediction_batch(batch, first_row=10)
-    assert rows.column("user_id").to_pylist() == ["ada", "bob"]
-    assert rows.column("row_id").to_pylist() == [10, 11]
-    assert (broken, others) == (2, 0)
-
-
-def test_event_id_of_a_request_is_kept_and_may_be_absent_in_older_records() -> None:
-    texts = [said("ada", event_id="e-1"), said("bob"), said("cyd", event_id=None), said("eve", event_id=7)]
-    batch = archived(texts)
-    rows, broken, others = prediction_batch(batch, first_row=0)
-    assert rows.column("event_id").to_pylist() == ["e-1", None, None]
-    assert (broken, others) == (1, 0)
-
-
-def test_predictions_for_further_horizons_are_counted_and_left_out() -> None:
-    texts = [said("old"), said("ada", horizon_seconds=None), said("bob", horizon_seconds=604_800)]
-    rows, broken, others = prediction_batch(archived(texts), first_row=0)
-    assert rows.column("user_id").to_pylist() == ["old", "ada"]
-    assert (broken, others) == (0, 1)
+    rows, broken, further = prediction_batch(pa.RecordBatch.from_pydict(values), first_row=10)
+    assert rows.column("user_id").to_pylist() == ["ada", "bob", "cyd", "fay"]
+    assert rows.column("row_id").to_pylist() == [10, 11, 12, 13]
+    assert rows.column("event_id").to_pylist() == ["e-1", None, None, None]
+    assert (broken, further) == (3, 1)
