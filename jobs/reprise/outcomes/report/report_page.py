@@ -35,8 +35,8 @@ _DRIFT_PLOTS = 6
 
 
 def render_json(evaluation: Evaluation) -> bytes:
-    """Return the evaluation as JSON; unknown values are null, instants are RFC 3339."""
-    document = _finite(asdict(evaluation))
+    """Return the evaluation as JSON; unknown values, NaN here, are null, and instants are RFC 3339."""
+    document = asdict(evaluation)
     for candidate, content in zip(evaluation.candidates, document["candidates"], strict=True):
         content["deciding"] = candidate.deciding.metric
     for name in ("computed", "complete_until", "since"):
@@ -103,14 +103,6 @@ def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def _label(arm: ArmResult) -> str:
     return f"{arm.arm} {arm.digest.removeprefix('sha256:')[:8]}"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _interval(interval: Interval) -> str:

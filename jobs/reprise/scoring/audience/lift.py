@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel
 
 from reprise import sql
 from reprise.evaluation.cluster_bootstrap import Interval
@@ -23,44 +23,20 @@ _MAX_EVENT_GAP = timedelta(days=1)
 """Longest time without any event of the shop."""
 
 
-class Difference(BaseModel):
-    """The users written to minus the holdout, and the 95% interval; None where there is none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    value: float | None
-    lower: float | None
-    upper: float | None
-
-    @classmethod
-    def of(cls, interval: Interval) -> Self:
-        """Return the difference of an interval, in which NaN is undefined."""
-        return cls(
-            **{
-                name: None if math.isnan(getattr(interval, name)) else getattr(interval, name)
-                for name in cls.model_fields
-            }
-        )
-
-
 class BandLift(BaseModel):
-    """Both groups of a band, and their differences."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """Both groups of a band, and their differences: the users written to minus the holdout; NaN is null in JSON."""
 
     band: str
     written: int
     written_buyers: int
     held_out: int
     held_out_buyers: int
-    conversion: Difference
-    spend: Difference  # Per user
+    conversion: Interval
+    spend: Interval  # Per user
 
 
 class LiftReport(BaseModel):
     """What a campaign changed, by band and over all of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     campaign: str
     product: str | None = None  # Whose purchases count; None if all do
@@ -84,7 +60,7 @@ class LiftReport(BaseModel):
         lines += [_line(each) for each in self.bands]
         whole = self.bands[0]
         found = whole.conversion
-        if found.value is None or found.lower is None or found.upper is None:
+        if math.isnan(found.lower):
             return "\n".join([*lines, "", "without users on both sides nothing can be compared"])
         effect = "no effect is shown"
         if found.lower > 0 or found.upper < 0:
@@ -177,8 +153,8 @@ def _band(name: str, written: Group, held_out: Group) -> BandLift:
         written_buyers=written.buyers,
         held_out=held_out.users,
         held_out_buyers=held_out.buyers,
-        conversion=Difference.of(share_difference(written, held_out)),
-        spend=Difference.of(spend_difference(written, held_out)),
+        conversion=share_difference(written, held_out),
+        spend=spend_difference(written, held_out),
     )
 
 
@@ -187,12 +163,10 @@ def _line(band: BandLift) -> str:
         return f"{buyers / users:.1%}" if users else "–"
 
     found, spend = band.conversion, band.spend
-    difference = "–" if found.value is None else f"{found.value:+.1%}"
-    bounds = "–"
-    if found.lower is not None and found.upper is not None:
-        bounds = f"{found.lower:+.1%} to {found.upper:+.1%}"
-    spent = "–" if spend.value is None else f"{spend.value:+.2f}"
-    if spend.lower is not None and spend.upper is not None:
+    difference = "–" if math.isnan(found.value) else f"{found.value:+.1%}"
+    bounds = "–" if math.isnan(found.lower) else f"{found.lower:+.1%} to {found.upper:+.1%}"
+    spent = "–" if math.isnan(spend.value) else f"{spend.value:+.2f}"
+    if not math.isnan(spend.lower):
         spent += f" ({spend.lower:+.2f} to {spend.upper:+.2f})"
     cells = (
         f"{band.written:,}",
