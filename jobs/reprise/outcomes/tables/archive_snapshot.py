@@ -1,6 +1,6 @@
 """Events and predictions of the offline store as Parquet files of one run, read in batches of bounded size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -39,8 +39,6 @@ PREDICTION_SCHEMA = pa.schema(
     ]
 )
 """Instants in microseconds since 1970-01-01 UTC; the features are a JSON object of numbers and nulls."""
-
-_USER = 2  # column of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,42 +131,36 @@ def prediction_batch(batch: pa.RecordBatch, first_row: int) -> tuple[pa.RecordBa
     because arms are compared by the outcomes of their models' own horizon. Those for canaries and erased ones are left
     out too, uncounted. The first prediction gets the number ``first_row``.
     """
-    rows = list(_rows(batch.filter(pc.fill_null(pc.not_equal(batch.column("problem"), ERASED), True))))
+    texts = batch.filter(pc.fill_null(pc.not_equal(batch.column("problem"), ERASED), True))["prediction"]
+    rows = [None if text is None else _row(orjson.loads(text)) for text in texts.to_pylist()]
     readable = [row for row in rows if row is not None]
-    people = [row for row in readable if not is_canary(row[_USER])]
-    kept = [row[:-1] for row in people if row[-1] is None]
-    numbered = [(first_row + at, *row) for at, row in enumerate(kept)]
-    columns = zip(*numbered, strict=True) if numbered else ((),) * len(PREDICTION_SCHEMA)
-    arrays = [pa.array(list(c), f.type) for c, f in zip(columns, PREDICTION_SCHEMA, strict=True)]
-    found = pa.RecordBatch.from_arrays(arrays, schema=PREDICTION_SCHEMA)
+    people = [row for row in readable if not is_canary(row["user_id"])]
+    kept = [row for row in people if row["horizon_seconds"] is None]
+    for number, row in enumerate(kept, first_row):
+        row["row_id"] = number
+    found = pa.RecordBatch.from_pylist(kept, PREDICTION_SCHEMA)
     return found, len(rows) - len(readable), len(people) - len(kept)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...] | None]:
-    for text in batch.column("prediction").to_pylist():
-        yield None if text is None else _row(orjson.loads(text))
-
-
-def _row(record: dict[str, Any]) -> tuple[Any, ...] | None:
+def _row(record: dict[str, Any]) -> dict[str, Any] | None:
     try:
         if record["schema_version"] != 1 or not 0.0 <= record["probability"] <= 1.0:
             return None
-        event_type = record["event_type"]
-        return (
-            parse_timestamp(record["answered_at"]),
-            parse_timestamp(record["timestamp"]),
-            _text(record["user_id"]),
-            _text(record["product_id"]),
-            None if record.get("event_id") is None else _text(record["event_id"]),
-            record["amount"],
-            None if event_type is None else _text(event_type),
-            float(record["probability"]),
-            _text(record["model_version"]),
-            _text(record["arm"]),
-            bool(record.get("shadow", False)),
-            orjson.dumps(record["features"]).decode(),
-            record.get("horizon_seconds"),  # Absent before bundles had further horizons
-        )
+        return {
+            "answered_us": parse_timestamp(record["answered_at"]),
+            "timestamp_us": parse_timestamp(record["timestamp"]),
+            "user_id": _text(record["user_id"]),
+            "product_id": _text(record["product_id"]),
+            "event_id": None if record.get("event_id") is None else _text(record["event_id"]),
+            "amount": record["amount"],
+            "event_type": None if record["event_type"] is None else _text(record["event_type"]),
+            "probability": float(record["probability"]),
+            "digest": _text(record["model_version"]),
+            "arm": _text(record["arm"]),
+            "shadow": bool(record.get("shadow", False)),
+            "features": orjson.dumps(record["features"]).decode(),
+            "horizon_seconds": record.get("horizon_seconds"),  # Absent before bundles had further horizons
+        }
     except (KeyError, TypeError, InvalidEventError):
         return None
 
