@@ -88,38 +88,23 @@ def _sample_ratio(
     return users, sample_ratio([users[name] for name in weights], list(weights.values()))
 
 
+@dataclass(slots=True)
 class _CandidateTester:
-    def __init__(
-        self,
-        connection: Any,
-        arms: ComparedArms,
-        bundles: Mapping[str, Bundle],
-        window: ExposureWindow,
-        starts_us: Sequence[int],
-        settings: OutcomesSettings,
-    ) -> None:
-        self._connection = connection
-        self._arms = arms
-        self._bundles = bundles
-        self._window = window
-        self._starts_us = starts_us
-        self._settings = settings
-        self._test = SequentialTest(
-            alpha=settings.alpha / max(1, len(arms.candidates)),
-            min_users=settings.min_users,
-            min_conversions=settings.min_conversions,
-            min_power=settings.min_power,
-        )
-        [(self._user_count,)] = connection.execute("SELECT count(*) FROM users").fetchall()
-        self.reproduction = Reproduction()
-        self.notes: list[str] = []
+    connection: Any
+    arms: ComparedArms
+    bundles: Mapping[str, Bundle]
+    window: ExposureWindow
+    starts_us: Sequence[int]
+    settings: OutcomesSettings
+    reproduction: Reproduction = field(default_factory=Reproduction)
+    notes: list[str] = field(default_factory=list)
 
     def test(self, place: int, arm: ComparedArm) -> CandidateResult:
         """Return the tests of the candidate at a place among the arms."""
-        settings, window = self._settings, self._window
-        periods = candidate_periods(self._connection, arm, self._starts_us)
-        assigned = self._arms.arm_of is not None
-        enter_users(self._connection, arm_sql(self._arms), periods, window, assigned)
+        settings, window = self.settings, self.window
+        periods = candidate_periods(self.connection, arm, self.starts_us)
+        assigned = self.arms.arm_of is not None
+        enter_users(self.connection, arm_sql(self.arms), periods, window, assigned)
         full = self._tester(window)
         results = [self._test_brier(full, place, arm)]
         if not arm.shadow:
@@ -133,29 +118,34 @@ class _CandidateTester:
         return CandidateResult(arm, tuple(results), combined_verdict(verdicts))
 
     def _tester(self, window: ExposureWindow) -> MetricTester:
-        return MetricTester(final_user_values(self._connection, window), window, self._test)
+        settings = self.settings
+        test = SequentialTest(
+            alpha=settings.alpha / max(1, len(self.arms.candidates)),
+            min_users=settings.min_users,
+            min_conversions=settings.min_conversions,
+            min_power=settings.min_power,
+        )
+        return MetricTester(final_user_values(self.connection, window), window, test)
 
     def _test_brier(self, tester: MetricTester, place: int, arm: ComparedArm) -> MetricResult:
-        margin = Margin(self._settings.brier_relative_margin, self._settings.brier_margin)
-        scores = self._shadow_scores(arm) if arm.shadow else self._paired_scores(place, arm)
+        margin = Margin(self.settings.brier_relative_margin, self.settings.brier_margin)
+        [(user_count,)] = self.connection.execute("SELECT count(*) FROM users").fetchall()
+        if arm.shadow:  # It logged scores of predictions that the baseline answered
+            sums = shadow_scores(self.connection, arm.name, arm.digest, self.window, user_count)
+            return tester.paired_brier(PairedScores(*sums), margin)
+        scores = self._paired_scores(place, arm, user_count)
         return tester.brier(place, margin) if scores is None else tester.paired_brier(scores, margin)
 
-    def _shadow_scores(self, arm: ComparedArm) -> PairedScores:
-        """Return the scores that the shadow logged, which are of predictions that the baseline answered."""
-        return PairedScores(
-            *shadow_scores(self._connection, arm.name, arm.digest, self._window, self._user_count)
-        )
-
-    def _paired_scores(self, place: int, arm: ComparedArm) -> PairedScores | None:
-        baseline = self._bundles.get(self._arms.baseline.digest)
-        candidate = self._bundles.get(arm.digest)
+    def _paired_scores(self, place: int, arm: ComparedArm, user_count: int) -> PairedScores | None:
+        baseline = self.bundles.get(self.arms.baseline.digest)
+        candidate = self.bundles.get(arm.digest)
         if baseline is None or candidate is None:
             self.notes.append(
                 f"The model of {arm.name}, or the baseline's, is not in the model store: {_TWO_ARMS}"
             )
             return None
-        reader, share = exposed_features(self._connection, self._window, self._settings.rescore_rows)
-        scores = pair_scores(reader, place, baseline, candidate, self._user_count)
+        reader, share = exposed_features(self.connection, self.window, self.settings.rescore_rows)
+        scores = pair_scores(reader, place, baseline, candidate, user_count)
         if scores is None:
             self.notes.append(
                 f"{arm.name} has inputs that the baseline's predictions did not log, or vice versa: {_TWO_ARMS}"
