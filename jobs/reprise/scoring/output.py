@@ -33,10 +33,14 @@ SCHEMA = pa.schema(
 ManifestT = TypeVar("ManifestT", bound=BaseModel)
 
 
-class RunManifest(BaseModel):
-    """What a directory of scores holds. A directory without it is incomplete."""
+class ManifestModel(BaseModel):
+    """A manifest, or a part of one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunManifest(ManifestModel):
+    """What a directory of scores holds. A directory without it is incomplete."""
 
     at: AwareDatetime
     model: str

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from reprise.runtime.storage import Storage
-from reprise.scoring.output import MANIFEST, read_manifest, read_table, write_table
+from reprise.scoring.output import MANIFEST, ManifestModel, read_manifest, read_table, write_table
 
 HOLDOUT = "holdout"
 AUDIENCE = pa.schema(
@@ -24,10 +24,8 @@ AUDIENCE = pa.schema(
 """Columns of the files of a campaign."""
 
 
-class CampaignBand(BaseModel):
+class CampaignBand(ManifestModel):
     """The number of users in a band who are written to and who are in the holdout."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     written: int
@@ -36,10 +34,8 @@ class CampaignBand(BaseModel):
     expected_value: float
 
 
-class CampaignManifest(BaseModel):
+class CampaignManifest(ManifestModel):
     """What was chosen for a campaign, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     campaign: str
     at: AwareDatetime  # Instant of the scores

@@ -3,9 +3,9 @@
 from datetime import datetime
 
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
-from reprise.scoring.output import short_digest
+from reprise.scoring.output import ManifestModel, short_digest
 
 SCHEMA = pa.schema(
     [
@@ -25,10 +25,8 @@ SCHEMA = pa.schema(
 """Columns of the demand."""
 
 
-class BacktestErrors(BaseModel):
+class BacktestErrors(ManifestModel):
     """Errors of the forecast at an earlier instant; None without a purchase in the horizon after it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: AwareDatetime
     in_sample: bool  # Whether the model has learnt from the outcome
@@ -47,10 +45,8 @@ class BacktestErrors(BaseModel):
         return f"{self.at:%Y-%m-%d}{errors}{covered:>16}{note}"
 
 
-class DemandManifest(BaseModel):
+class DemandManifest(ManifestModel):
     """The forecast of an instant. It is written last: a file without it is incomplete."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: AwareDatetime
     model: str

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from reprise.runtime.durations import format_duration
-from reprise.scoring.output import RunManifest, in_sample_warning
+from reprise.scoring.output import ManifestModel, RunManifest, in_sample_warning
 
 FOLDER = "retention"
 AT_RISK = 0.2
@@ -29,10 +29,8 @@ SCHEMA = pa.schema(
 )
 
 
-class Band(BaseModel):
+class Band(ManifestModel):
     """The users whose probability is at least ``low`` and below ``high``; the last band includes 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     low: float
     high: float
@@ -42,10 +40,8 @@ class Band(BaseModel):
     expected_spend: float  # Sum of probability times value
 
 
-class Backtest(BaseModel):
+class Backtest(ManifestModel):
     """The probabilities at an earlier instant, and what users did within the horizon."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: AwareDatetime
     users: int
