@@ -20,11 +20,11 @@ _COMPONENTS = {
     "dlq": "dlq",
     "archive": "archiver",
     "serve": "predictor",
-    "score": "scoring",
-    "demand": "scoring.demand",
-    "report": "scoring.report",
-    "nightly": "scoring.nightly",
-    "retention": "scoring.retention",
+    "score": "scoring:score_command",
+    "demand": "scoring:demand_command",
+    "report": "scoring:report_command",
+    "nightly": "scoring:nightly_command",
+    "retention": "scoring:retention_command",
     "audience": "scoring.audience",
     "outcomes": "outcomes",
     "forget": "forget",
@@ -45,7 +45,8 @@ class Components(click.Group):
         """Return a component's command, or None if there is none of this name."""
         if cmd_name not in _COMPONENTS:
             return None
-        command = import_module(f"reprise.{_COMPONENTS[cmd_name]}.main").command
+        component, _, name = _COMPONENTS[cmd_name].partition(":")
+        command = getattr(import_module(f"reprise.{component}.main"), name or "command")
         assert isinstance(command, click.Command)
         return command
 

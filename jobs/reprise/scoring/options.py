@@ -17,6 +17,8 @@ OPTIONS = {f"--{name.replace('_', '-')}": name for name in _OWN} | EXECUTOR_OPTI
 """Field of each option of the settings."""
 HORIZON = {"--horizon": "horizon"}
 """That of the commands that answer for further horizons."""
+NIGHTLY = {f"--{name.replace('_', '-')}": name for name in ("horizons", "keep_days", "keep_campaign_days")}
+"""Those of the nightly run alone."""
 
 backtests_option = click.option(
     "--backtests",

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from reprise.cli.demo.latency import wait_ready
 from reprise.cli.demo.processes import ProcessTree
-from reprise.scoring.nightly.main import command as nightly
+from reprise.scoring.main import nightly_command as nightly
 from support.demand_shop import arguments, publish_model, purchases
 from support.status_page import MISSING, chromium_path, opened, report_screenshot, running_chromium
 from support.waiting import wait_until

@@ -10,7 +10,7 @@ from reprise.archive import OfflineStore
 from reprise.events import Event
 from reprise.runtime.durations import EPOCH, microseconds
 from reprise.runtime.storage import open_storage
-from reprise.scoring.nightly.main import command
+from reprise.scoring.main import nightly_command as command
 from reprise.status.nightly_report import REPORT, ReportReader
 from support.archived import START_MS, event_records
 from support.demand_shop import AT, publish_model, purchases

@@ -39,9 +39,9 @@ from reprise.features.parity.comparison import (
 )
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.durations import EPOCH, microseconds
-from reprise.scoring.demand.main import command as demand
-from reprise.scoring.main import command as score
-from reprise.scoring.retention.main import command as retention
+from reprise.scoring.main import demand_command as demand
+from reprise.scoring.main import retention_command as retention
+from reprise.scoring.main import score_command as score
 from reprise.store.online_store import OnlineStore
 from support.collection import SOAK
 from support.discovered import full_plan

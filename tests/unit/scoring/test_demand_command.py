@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reprise.scoring.demand.forecast import wape
-from reprise.scoring.demand.main import command
 from reprise.scoring.demand.manifest import DemandManifest
+from reprise.scoring.main import demand_command as command
 from support.demand_shop import AT, arguments, publish_model, purchases
 from support.served_bundles import logistic_graph, small_plan
 

@@ -17,7 +17,7 @@ from reprise.scoring.audience.output import CampaignManifest
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.expiry import remove_campaigns
 from reprise.scoring.inputs import ScoringInputs
-from reprise.scoring.nightly.main import command
+from reprise.scoring.main import nightly_command as command
 from reprise.scoring.nightly.run import run_nightly
 from reprise.scoring.settings import ScoringSettings
 from support.archived import Boundaries, CrashError, CrashingStorage

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from reprise.runtime.storage import open_storage
 from reprise.scoring.audience.output import CampaignBand, CampaignManifest
 from reprise.scoring.demand.manifest import DemandManifest
-from reprise.scoring.nightly.main import command as nightly
+from reprise.scoring.main import nightly_command as nightly
+from reprise.scoring.main import report_command as report
 from reprise.scoring.output import short_digest
-from reprise.scoring.report.main import command as report
 from reprise.scoring.report.nightly_results import read_results
 from reprise.scoring.retention.output import Band, RetentionManifest
 from support.demand_shop import arguments, publish_model, purchases

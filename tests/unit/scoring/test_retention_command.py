@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from reprise.bundle import BundleStore
 from reprise.events.event import ERASED_PREFIX
-from reprise.scoring.nightly.main import command as nightly
-from reprise.scoring.retention.main import command
+from reprise.scoring.main import nightly_command as nightly
+from reprise.scoring.main import retention_command as command
 from support.pushgateway import gateway
 from support.served_bundles import bundle_files, logistic_graph, small_plan
 

@@ -23,7 +23,7 @@ from reprise.events.event import ERASED_PREFIX
 from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.vectorizer import FeatureVectorizer
 from reprise.runtime.durations import EPOCH, microseconds
-from reprise.scoring.main import command
+from reprise.scoring.main import score_command as command
 from reprise.scoring.output import SCHEMA
 from support.hard_histories import random_history
 from support.histories import event_table
