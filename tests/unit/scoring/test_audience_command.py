@@ -91,9 +91,16 @@ def files(out: Path, campaign: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def manifest(out: Path, campaign: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((out / "campaigns" / campaign / "_manifest.json").read_bytes())
+def manifest(out: Path, campaign: str, name: str = "_manifest.json") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "campaigns" / campaign / name).read_bytes())
     return content
+
+
+def lift(out: Path, campaign: str, events: Path, *more: str) -> tuple[Result, list[dict[str, Any]]]:
+    """Return the result of ``audience lift`` in July, and its bands."""
+    at = () if "--at" in more else ("--at", "2026-07-01")
+    result = run(out, "lift", "--campaign", campaign, "--events", str(events), *at, *more)
+    return result, [] if result.exit_code else manifest(out, campaign, "lift.json")["bands"]
 
 
 @pytest.fixture
@@ -153,32 +160,22 @@ def test_suppressed_users_are_in_no_file_and_counted(out: Path, tmp_path: Path) 
     assert manifest(out, "spring")["suppressed"] == 500
 
 
-def test_the_same_choice_is_not_written_twice_and_another_is_refused(out: Path) -> None:
-    first = run(out, "--campaign", "spring")
-    before = files(out, "spring")
-    again = run(out, "--campaign", "spring")
-    assert again.output == f"nothing to do: {first.output}"
-    other = run(out, "--campaign", "spring", "--holdout", "20%")
-    assert other.exit_code == 1
-    assert "written with another choice (holdout" in other.output
-    assert files(out, "spring") == before
+def test_a_campaign_stays_as_it_is_whatever_scores_there_are_and_another_choice_is_refused(out: Path) -> None:
+    spring = ("--campaign", "spring", "--by", "value")
+    first, before = run(out, *spring), files(out, "spring")
     (out / "campaigns" / "spring" / "_manifest.json").unlink()
-    assert run(out, "--campaign", "spring").output == first.output
-    assert files(out, "spring") == before
-
-
-def test_a_campaign_stays_as_it_is_when_later_scores_come_and_its_own_are_removed(out: Path) -> None:
-    first = run(out, "--campaign", "spring", "--by", "value")
-    before = files(out, "spring")
+    assert run(out, *spring).output == first.output
     write_scores(out, AT + timedelta(days=1), model="sha256:" + "cd" * 32)
-    assert run(out, "--campaign", "spring", "--by", "value").output == f"nothing to do: {first.output}"
+    assert run(out, *spring).output == f"nothing to do: {first.output}"
     rmtree(out / "retention")
-    assert run(out, "--campaign", "spring", "--by", "value").output == f"nothing to do: {first.output}"
-    assert files(out, "spring") == before
-    for other in (("--at", "2026-05-02"), ("--bands", "5"), ("--format", "parquet")):
-        result = run(out, "--campaign", "spring", "--by", "value", *other)
+    assert run(out, *spring).output == f"nothing to do: {first.output}"
+    others = {"--holdout": "20%", "--at": "2026-05-02", "--bands": "5", "--format": "parquet"}
+    names = ("holdout", "at", "quartiles, edges", "format")
+    for other, name in zip(others.items(), names, strict=True):
+        result = run(out, *spring, *other)
         assert result.exit_code == 1
-        assert "written with another choice" in result.output
+        assert f"written with another choice ({name})" in result.output
+    assert files(out, "spring") == before
 
 
 def test_a_list_of_ids_that_are_unknown_is_refused(out: Path, tmp_path: Path) -> None:
@@ -187,15 +184,6 @@ def test_a_list_of_ids_that_are_unknown_is_refused(out: Path, tmp_path: Path) ->
     assert result.exit_code == 1
     assert "none of its 2 ids is among" in result.output
     assert not (out / "campaigns").exists()
-
-
-def test_campaigns_draw_their_holdouts_independently(out: Path) -> None:
-    drawn = []
-    for campaign in ("spring", "summer"):
-        run(out, "--campaign", campaign, "--holdout", "30%")
-        drawn.append({row["user_id"] for row in files(out, campaign)["holdout"]})
-    both = len(drawn[0] & drawn[1])
-    assert abs(both - 0.09 * len(SCORES)) < 4 * np.sqrt(0.09 * 0.91 * len(SCORES))
 
 
 def test_bands_by_value_are_quartiles_of_probability_times_spend_times_margin(out: Path) -> None:
@@ -277,11 +265,10 @@ def test_lift_is_the_difference_between_those_written_to_and_those_held_out(out:
         if row["user_id"] > "00003" and rng.random() < (0.1 if name == "holdout" else 0.2)
     }
     events = purchases(out, bought, days=9)
-    result = run(out, "lift", "--campaign", "spring", "--events", str(events), "--at", "2026-07-01")
+    result, bands = lift(out, "spring", events)
     assert result.exit_code == 0, result.output
-    report = json.loads((out / "campaigns" / "spring" / "lift.json").read_bytes())
     written = [row for name, rows in chosen.items() if name != "holdout" for row in rows]
-    for band in report["bands"]:
+    for band in bands:
         groups = [
             [row["user_id"] for row in rows if band["band"] in ("all", row["band"])]
             for rows in (written, chosen["holdout"])
@@ -301,7 +288,7 @@ def test_lift_is_the_difference_between_those_written_to_and_those_held_out(out:
         if min(map(len, buyers)) >= 30:
             error = 1.96 * np.sqrt(sum(each.var(ddof=1) / len(each) for each in spend))
             assert band["spend"]["upper"] - band["spend"]["value"] == pytest.approx(error)
-    assert [band["band"] for band in report["bands"]] == ["all", "0.5-up", "0-0.5"]
+    assert [band["band"] for band in bands] == ["all", "0.5-up", "0-0.5"]
     assert re.search(r"\+\d+ buyers by writing .*: the campaign won buyers", result.output)
     assert "numbers will change" not in result.output
 
@@ -337,9 +324,8 @@ def test_the_buyers_of_a_product_are_chosen_by_its_pairs_and_its_purchases_alone
     table = pq.read_table(events)
     of_another = pc.if_else(pc.equal(table["user_id"], "u2"), "other", table["product_id"])
     pq.write_table(table.set_column(2, "product_id", of_another), events)
-    lift = run(out, "lift", "--campaign", "beans", "--events", str(events), "--at", "2026-07-01")
-    assert "beans: purchases of p within" in lift.output
-    [everyone, *_] = json.loads((out / "campaigns" / "beans" / "lift.json").read_bytes())["bands"]
+    result, [everyone, *_] = lift(out, "beans", events)
+    assert "beans: purchases of p within" in result.output
     assert (everyone["written"], everyone["written_buyers"]) == (2, 1)
 
 
@@ -372,33 +358,21 @@ def test_purchases_that_are_returned_within_the_refund_window_are_no_lift(tmp_pa
     pq.write_table(
         pa.concat_tables([events, pa.Table.from_pylist(returns, events.schema)]), tmp_path / "events.parquet"
     )
-    source = ("lift", "--campaign", "spring", "--events", str(tmp_path / "events.parquet"), "--at")
     for at, buyers in (("2026-05-14T00:00:00Z", 3), ("2026-07-01", 1)):  # The first return is not yet known
-        assert run(tmp_path, *source, at).exit_code == 0
-        report = json.loads((tmp_path / "campaigns" / "spring" / "lift.json").read_bytes())
-        assert report["bands"][0]["written_buyers"] == buyers
+        assert (
+            lift(tmp_path, "spring", tmp_path / "events.parquet", "--at", at)[1][0]["written_buyers"]
+            == buyers
+        )
 
 
 def test_a_window_that_is_not_over_is_said_and_nothing_before_the_start_counts(out: Path) -> None:
     run(out, "--campaign", "spring")
     events = purchases(out, {f"{number:05}": 5.0 for number in range(10, 400)}, days=9)
-    early = run(out, "lift", "--campaign", "spring", "--events", str(events), "--at", "2026-05-15")
+    early, _ = lift(out, "spring", events, "--at", "2026-05-15")
     assert "numbers will change" in early.output
-    late = (
-        "lift",
-        "--campaign",
-        "spring",
-        "--events",
-        str(events),
-        "--start",
-        "2026-05-11",
-        "--at",
-        "2026-07-01",
-    )
-    assert run(out, *late).exit_code == 0
-    report = json.loads((out / "campaigns" / "spring" / "lift.json").read_bytes())
+    _, [everyone, *_] = lift(out, "spring", events, "--start", "2026-05-11")
     # Only the order of day 31 is within the horizon from then
-    assert report["bands"][0]["written_buyers"] + report["bands"][0]["held_out_buyers"] == 1
-    after = run(out, "lift", "--campaign", "spring", "--events", str(events), "--start", "2026-06-10")
+    assert everyone["written_buyers"] + everyone["held_out_buyers"] == 1
+    after, _ = lift(out, "spring", events, "--start", "2026-06-10")
     assert after.exit_code == 1
     assert "no event after" in after.output
