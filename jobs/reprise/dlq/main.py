@@ -113,8 +113,8 @@ def replay_command(
     log = None if dry_run else open_producer(settings)
     try:
         for letter in select(_read(settings), names, reason):
-            if letter.replayed_as is not None:
-                click.echo(f"{letter.name}: was replayed as {_shown(letter)}", err=True)
+            if (replayed := letter.replayed_as) is not None:
+                click.echo(f"{letter.name}: was replayed as {replayed.partition}:{replayed.offset}", err=True)
                 continue
             try:
                 event = corrected(letter, fields, replacement, settings.kept_fields)
@@ -140,11 +140,6 @@ def _read(settings: "DlqSettings") -> "list[DeadLetter]":
 
     describe_log(settings)
     return read_letters(settings, settings.group, settings.timeout_seconds)
-
-
-def _shown(letter: "DeadLetter") -> str:
-    position = letter.replayed_as
-    return "" if position is None else f"{position.partition}:{position.offset}"
 
 
 def _printable(data: bytes) -> str:

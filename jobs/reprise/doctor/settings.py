@@ -42,9 +42,7 @@ class DoctorSettings(OnlineStoreSettings, EventLogSettings, TrustSettings, Routi
         description="The file of Feast's registry: a path, or any URL of fsspec, such as s3://bucket/registry.db.",
     )
     predictor_url: str = Field(
-        default="http://localhost:8000",
-        pattern=r"^https?://",
-        description="Base URL of the predictor.",
+        default="http://localhost:8000", pattern=r"^https?://", description="Base URL of the predictor."
     )
     producer_url: str | None = Field(
         default=None,
@@ -63,8 +61,7 @@ class DoctorSettings(OnlineStoreSettings, EventLogSettings, TrustSettings, Routi
         description="Redis user of the materializer, which must be able to write; if absent, this is not checked.",
     )
     materializer_redis_password: SecretStr | None = Field(
-        default=None,
-        description="That user's password, to try a write; if absent, ACL DRYRUN is asked.",
+        default=None, description="That user's password, to try a write; if absent, ACL DRYRUN is asked."
     )
     predictor_redis_username: str | None = Field(
         default=None,
@@ -72,8 +69,7 @@ class DoctorSettings(OnlineStoreSettings, EventLogSettings, TrustSettings, Routi
         description="Redis user of the predictor, which must not be able to write; if absent, this is not checked.",
     )
     predictor_redis_password: SecretStr | None = Field(
-        default=None,
-        description="That user's password, to try a write; if absent, ACL DRYRUN is asked.",
+        default=None, description="That user's password, to try a write; if absent, ACL DRYRUN is asked."
     )
     check_seconds: float = Field(
         default=30.0, gt=0, description="Timeout of each check except the canary, seconds."

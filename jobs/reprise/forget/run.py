@@ -102,9 +102,7 @@ def inactive_users(settings: ForgetSettings, age: timedelta) -> list[str]:
 
 
 def forget(
-    settings: ForgetSettings,
-    user_ids: Sequence[str],
-    report: Callable[[str], object] = lambda _: None,
+    settings: ForgetSettings, user_ids: Sequence[str], report: Callable[[str], object] = lambda _: None
 ) -> list[Forgotten]:
     """Erase users, and those whose erasure was begun before; ``report`` is called with each step.
 
@@ -149,11 +147,7 @@ def describe_remains(settings: ForgetSettings, now: datetime) -> list[str]:
 
 
 def _new_erasure(user_id: str) -> Erasure:
-    return Erasure(
-        erasure_id=uuid.uuid4().hex,
-        user_id=user_id,
-        salt=secrets.token_hex(32),
-    )
+    return Erasure(erasure_id=uuid.uuid4().hex, user_id=user_id, salt=secrets.token_hex(32))
 
 
 def _erase_online(

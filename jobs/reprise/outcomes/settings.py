@@ -129,9 +129,7 @@ class OutcomesSettings(
         description="Maximum predictions that both models score again; beyond, users are sampled.",
     )
     check_rows: int = Field(
-        default=5_000,
-        ge=0,
-        description="Sample of predictions whose features are recomputed; 0 for none.",
+        default=5_000, ge=0, description="Sample of predictions whose features are recomputed; 0 for none."
     )
     check_window: Duration = Field(
         default=timedelta(days=1),

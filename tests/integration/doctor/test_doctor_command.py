@@ -82,10 +82,7 @@ def test_without_a_producer_the_canary_goes_to_the_log(platform: SmallPlatform) 
 
 @pytest.mark.soak
 def test_passwords_of_the_parts_are_tried(platform: SmallPlatform, client: Redis) -> None:
-    passwords = {
-        "DOCTOR_MATERIALIZER_REDIS_PASSWORD": PASSWORD,
-        "DOCTOR_PREDICTOR_REDIS_PASSWORD": PASSWORD,
-    }
+    passwords = {"DOCTOR_MATERIALIZER_REDIS_PASSWORD": PASSWORD, "DOCTOR_PREDICTOR_REDIS_PASSWORD": PASSWORD}
     examined = platform.examine("--json", "--only", "redis-users", **passwords)
     assert examined.checks["redis-users"]["seen"].count("(tried)") == 2
     assert examined.status == 0

@@ -48,8 +48,7 @@ def test_json_has_the_same_and_whether_all_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("results", "well"),
-    [([WELL, LEFT_OUT], True), ([WELL, BROKEN], False), ([LEFT_OUT], False), ([], False)],
+    ("results", "well"), [([WELL, LEFT_OUT], True), ([WELL, BROKEN], False), ([LEFT_OUT], False), ([], False)]
 )
 def test_all_is_well_where_something_was_checked_and_nothing_failed(
     results: list[CheckResult], well: bool

@@ -63,8 +63,7 @@ def test_a_file_that_is_missing_or_no_registry_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "reason"),
-    [(None, "FEAST_REGISTRY"), ("postgresql+psycopg://db/feast", "is a database")],
+    ("url", "reason"), [(None, "FEAST_REGISTRY"), ("postgresql+psycopg://db/feast", "is a database")]
 )
 def test_a_registry_that_is_not_named_or_no_file_is_skipped_with_the_reason(
     url: str | None, reason: str

@@ -55,10 +55,7 @@ def test_a_materializer_that_may_not_write_fails_with_what_it_lacks(store: FakeD
 
 @pytest.mark.parametrize(
     ("user", "writes", "refusal"),
-    [
-        (MATERIALIZER, True, "may not write, and must"),
-        (PREDICTOR, False, "may write, and must not"),
-    ],
+    [(MATERIALIZER, True, "may not write, and must"), (PREDICTOR, False, "may write, and must not")],
 )
 def test_a_user_whose_password_is_known_is_tried(
     store: FakeDoctorStore, user: MakeUser, writes: bool, refusal: str

@@ -27,24 +27,11 @@ from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.report.summary import render_summary
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import PREDICTION_SCHEMA, ArchiveSnapshot, take_snapshot
-from reprise.outcomes.tables.outcome_join import (
-    join_outcomes,
-    labelled_rows,
-    model_arms,
-    open_predictions,
-)
+from reprise.outcomes.tables.outcome_join import join_outcomes, labelled_rows, model_arms, open_predictions
 from reprise.runtime.exceptions import InvalidSettingsError
 from support.archived import event_records
 from support.offline import put
-from support.outcomes import (
-    DAY_US,
-    HORIZON_US,
-    START_US,
-    Archive,
-    Shop,
-    archive_predictions,
-    make_archive,
-)
+from support.outcomes import DAY_US, HORIZON_US, START_US, Archive, Shop, archive_predictions, make_archive
 from support.served_bundles import bundle_files, small_plan
 
 pytestmark = pytest.mark.slow

@@ -12,10 +12,7 @@ from reprise.outcomes.features.feature_drift import FeatureDrift
 from reprise.reports.figures import GREY, calibration_axes, date_axis, figure, instant
 
 _COLOURS = ("#475569", "#4338ca", "#d97706", "#059669", "#db2777", "#0ea5e9", "#7c3aed", "#65a30d")
-_TITLES = {
-    "brier": "Improvement of the Brier score",
-    "conversion": "More users who bought",
-}
+_TITLES = {"brier": "Improvement of the Brier score", "conversion": "More users who bought"}
 
 
 def reliability_plot(arms: Sequence[tuple[str, HorizonResult]]) -> str:

@@ -88,10 +88,8 @@ def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
     settings, at = inputs.settings, inputs.at
     with reported_job(inputs.job_name(JOB), settings) as job:
         metrics, bundle = DemandMetrics(job.registry), inputs.bundle
-        storage, path = (
-            open_storage(settings.out),
-            manifest_path(at, bundle.digest, inputs.further_horizon),
-        )
+        storage = open_storage(settings.out)
+        path = manifest_path(at, bundle.digest, inputs.further_horizon)
         complete = read_manifest(storage, path, DemandManifest)
         if complete is not None:
             found = (complete.at, complete.model, complete.format, complete.wanted_backtests)
