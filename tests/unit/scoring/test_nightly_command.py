@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from reprise.bundle import BundleStore
 from reprise.event_files.importer import import_events
-from reprise.runtime.storage import open_storage
+from reprise.runtime.storage import Storage, open_storage
 from reprise.scoring.audience.output import CampaignManifest
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.expiry import remove_campaigns
@@ -37,21 +37,6 @@ def run(models: str, folder: Path, *more: str, **environment: str) -> Result:
     return runner.invoke(command, words, catch_exceptions=False)
 
 
-def test_all_results_are_written_and_none_is_repeated(models: str, tmp_path: Path) -> None:
-    first = run(models, tmp_path)
-    assert first.exit_code == 0, first.output
-    (scores,) = tmp_path.glob("date=2026-05-01/model=*/_manifest.json")
-    (demand,) = tmp_path.glob("demand-2026-05-01-*.json")
-    assert json.loads(scores.read_bytes())["model"] == json.loads(demand.read_bytes())["model"]
-    assert "retention is left out: sha256:" in first.output
-    assert "What to expect" in (tmp_path / "report.html").read_text()
-    before = {path: path.stat().st_mtime_ns for path in (scores, demand)}
-    again = run(models, tmp_path)
-    assert again.exit_code == 0, again.output
-    assert again.output.count("nothing to do") == 2
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files of events that have been read."""
@@ -65,12 +50,22 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return found
 
 
-def test_all_results_share_one_reading_of_the_events_and_complete_ones_need_none(
+def test_all_results_are_written_from_one_reading_of_the_events_and_none_is_repeated(
     models: str, tmp_path: Path, read: list[Path]
 ) -> None:
-    for _ in range(2):
-        assert run(models, tmp_path).exit_code == 0
-        assert read == [tmp_path / "events.parquet"]
+    first = run(models, tmp_path)
+    assert first.exit_code == 0, first.output
+    (scores,) = tmp_path.glob("date=2026-05-01/model=*/_manifest.json")
+    (demand,) = tmp_path.glob("demand-2026-05-01-*.json")
+    assert json.loads(scores.read_bytes())["model"] == json.loads(demand.read_bytes())["model"]
+    assert "retention is left out: sha256:" in first.output
+    assert "What to expect" in (tmp_path / "report.html").read_text()
+    before = {path: path.stat().st_mtime_ns for path in (scores, demand)}
+    again = run(models, tmp_path)
+    assert again.exit_code == 0, again.output
+    assert again.output.count("nothing to do") == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert read == [tmp_path / "events.parquet"]
 
 
 def test_an_answer_that_fails_does_not_keep_the_others_from_being_written(
@@ -118,12 +113,14 @@ def test_all_results_are_of_the_latest_model_when_the_run_begins(tmp_path: Path)
     assert f"<code>{first[7:19]}</code>" in (tmp_path / "out" / "report.html").read_text()
 
 
-def old_campaign(age: int) -> CampaignManifest:
-    return CampaignManifest(
+def write_campaign(storage: Storage, age: int) -> None:
+    manifest = CampaignManifest(
         campaign=f"aged-{age}", at=AT - timedelta(days=age), model="sha256:1", horizon_seconds=1,
         purchase_type="purchase", by="probability", margin=1, edges=[], at_risk=False, holdout=0.1, salt="",
         suppressed=0, suppressed_sha256=None, bands=[], files=["holdout.csv"],
     )  # fmt: skip
+    storage.write(f"{manifest.path}/_manifest.json", manifest.model_dump_json().encode())
+    storage.write(f"{manifest.path}/holdout.csv", b"user_id")
 
 
 @pytest.mark.parametrize(("days", "kept"), [("10", {10, 0}), ("0", {40, 11, 10, 0})])
@@ -140,12 +137,10 @@ def test_scores_of_dates_before_the_days_to_keep_are_removed(
         folder.mkdir(parents=True)
         for name in ("_manifest.json", "part-00000-of-00001-0a1b2c3d.parquet"):
             (folder / name).write_text("")
-    campaign = tmp_path / "campaigns/aged-40/_manifest.json"
-    campaign.parent.mkdir(parents=True)
-    campaign.write_bytes(old_campaign(age=40).model_dump_json().encode())
+    write_campaign(open_storage(str(tmp_path)), 40)
     result = run(models, tmp_path, "--keep-days", days, "--keep-campaign-days", days)
     assert result.exit_code == 0, result.output
-    assert campaign.exists() is (days == "0")
+    assert (tmp_path / "campaigns/aged-40/_manifest.json").exists() is (days == "0")
     found = {path.parent.parent.name for path in tmp_path.glob("date=*/*/_manifest.json")}
     assert found == {f"date={AT - timedelta(days=age):%Y-%m-%d}" for age in kept}
     assert {path.parent.parent.name for path in tmp_path.glob("date=*/*/part-*")} == found
@@ -155,9 +150,7 @@ def test_scores_of_dates_before_the_days_to_keep_are_removed(
 def test_campaigns_of_dates_before_the_days_to_keep_are_removed(tmp_path: Path) -> None:
     storage = open_storage(str(tmp_path))
     for age in (40, 11, 10):
-        manifest = old_campaign(age)
-        storage.write(f"{manifest.path}/_manifest.json", manifest.model_dump_json().encode())
-        storage.write(f"{manifest.path}/holdout.csv", b"user_id")
+        write_campaign(storage, age)
     storage.write("campaigns/mine.txt", b"")
     storage.write("campaigns/unfinished/holdout.csv", b"user_id")
     kept = ["campaigns/mine.txt", "campaigns/unfinished/holdout.csv"]
@@ -198,9 +191,8 @@ def test_a_removal_of_a_campaign_that_fails_is_finished_by_the_next_and_an_unrea
     tmp_path: Path,
 ) -> None:
     storage, before = open_storage(str(tmp_path)), (AT - timedelta(days=10)).date()
-    storage.write("campaigns/aged-40/_manifest.json", old_campaign(40).model_dump_json().encode())
-    for name in ("holdout.csv", "write-0-up.csv"):
-        storage.write(f"campaigns/aged-40/{name}", b"user_id")
+    write_campaign(storage, 40)
+    storage.write("campaigns/aged-40/write-0-up.csv", b"user_id")
     storage.write("campaigns/a-broken/_manifest.json", b"{}")
     with pytest.raises(CrashError):  # Between the first removal and the second
         remove_campaigns(CrashingStorage(storage, Boundaries(dies_at=2)), before)

@@ -1,8 +1,9 @@
 """``reprise report`` shows what an output has on one page that loads nothing and fits a phone."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,10 +20,10 @@ from reprise.scoring.main import report_command as report
 from reprise.scoring.output import short_digest
 from reprise.scoring.report.nightly_results import read_results
 from reprise.scoring.retention.output import Band, RetentionManifest
-from support.demand_shop import arguments, publish_model, purchases
+from support.demand_shop import AT, arguments, publish_model, purchases
 from support.status_page import MISSING, chromium_path, opened, running_chromium
 
-AT = datetime(2026, 5, 1, tzinfo=UTC)
+MODELS = [f"sha256:{digit * 64}" for digit in "0f"]
 RETENTION = RetentionManifest(
     **{"at": AT, "model": "sha256:0", "format": "csv", "horizon_seconds": 1, "chunk": 1, "events": 9},
     **{"last_event": AT, "files": [], "users": 1_234, "purchase_type": "purchase", "wanted_backtests": 0},
@@ -79,6 +80,21 @@ def demand(out: Path) -> DemandManifest:
     return DemandManifest.model_validate_json(path.read_bytes())
 
 
+def copy_demand(out: Path, folder: Path, *changes: dict[str, Any]) -> DemandManifest:
+    """Copy the demand of a nightly run with a manifest for each change; return its own manifest."""
+    manifest = demand(out)
+    (folder / manifest.file).write_bytes((out / manifest.file).read_bytes())
+    for change in changes:
+        each = manifest.model_copy(update=change)
+        name = f"demand-{each.at:%Y-%m-%d}-{short_digest(each.model)}.json"
+        (folder / name).write_text(each.model_dump_json())
+    return manifest
+
+
+def days_back(count: int) -> list[datetime]:
+    return [AT - timedelta(days=back) for back in range(count)]
+
+
 def text(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("</style>")[2]))
 
@@ -123,12 +139,7 @@ def test_product_ids_of_digits_are_shown_as_they_are_in_a_csv(tmp_path: Path) ->
 def test_errors_are_drawn_over_dates_and_users_at_risk_and_audiences_shown_where_they_are(
     out: Path, tmp_path: Path
 ) -> None:
-    manifest = demand(out)
-    for back in range(3):
-        at = manifest.at - timedelta(days=back)
-        forecast = manifest.model_copy(update={"at": at})
-        (tmp_path / f"demand-{at:%Y-%m-%d}-0.json").write_text(forecast.model_dump_json())
-    (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
+    manifest = copy_demand(out, tmp_path, *({"at": at} for at in days_back(3)))
     write_manifests(tmp_path, manifest.model)
     assert run(tmp_path).exit_code == 0
     page = (tmp_path / "report.html").read_text()
@@ -141,11 +152,7 @@ def test_errors_are_drawn_over_dates_and_users_at_risk_and_audiences_shown_where
 
 
 def test_forecasts_without_a_backtest_have_no_plot_of_errors(out: Path, tmp_path: Path) -> None:
-    manifest = demand(out)
-    for back in range(2):
-        forecast = manifest.model_copy(update={"at": manifest.at - timedelta(days=back), "backtests": []})
-        (tmp_path / f"demand-{forecast.at:%Y-%m-%d}-0.json").write_text(forecast.model_dump_json())
-    (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
+    copy_demand(out, tmp_path, *({"at": at, "backtests": []} for at in days_back(2)))
     assert run(tmp_path).exit_code == 0
     assert (tmp_path / "report.html").read_text().count("<img") == 1
 
@@ -161,17 +168,13 @@ def test_page_without_a_forecast_of_the_demand_says_that_it_is_missing(tmp_path:
 
 
 def test_page_is_of_one_model_where_several_ran_on_a_date(out: Path, tmp_path: Path) -> None:
-    manifest = demand(out)
-    models = [f"sha256:{digit * 64}" for digit in "0f"]
-    (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
-    for users, model in enumerate(models):
-        name = f"demand-2026-05-01-{short_digest(model)}.json"
-        (tmp_path / name).write_text(manifest.model_copy(update={"model": model}).model_dump_json())
+    copy_demand(out, tmp_path, *({"model": model} for model in MODELS))
+    for users, model in enumerate(MODELS):
         folder = tmp_path / f"retention/date=2026-05-01/model={short_digest(model)}"
         folder.mkdir(parents=True)
         found = RETENTION.model_copy(update={"model": model, "users": 1_000 + users})
         (folder / "_manifest.json").write_text(found.model_dump_json())
-    for users, model in enumerate(models):
+    for users, model in enumerate(MODELS):
         done = CliRunner(env={"SCORING_MODEL": model}).invoke(report, ["--out", str(tmp_path)])
         assert done.exit_code == 0, done.output
         page = (tmp_path / "report.html").read_text()
@@ -180,17 +183,9 @@ def test_page_is_of_one_model_where_several_ran_on_a_date(out: Path, tmp_path: P
 
 
 def test_the_last_dates_count_however_many_models_ran_on_each(out: Path, tmp_path: Path) -> None:
-    manifest = demand(out)
-    (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
-    for back in range(100):
-        at = manifest.at - timedelta(days=back)
-        for model in ("0" * 64, "f" * 64):
-            forecast = manifest.model_copy(update={"at": at, "model": f"sha256:{model}"})
-            (tmp_path / f"demand-{at:%Y-%m-%d}-{model[:12]}.json").write_text(forecast.model_dump_json())
+    copy_demand(out, tmp_path, *({"at": at, "model": model} for at in days_back(100) for model in MODELS))
     results = read_results(open_storage(str(tmp_path)))
-    assert [each.at for each in results.forecasts] == [
-        manifest.at - timedelta(days=back) for back in reversed(range(90))
-    ]
+    assert [each.at for each in results.forecasts] == days_back(90)[::-1]
 
 
 def test_an_output_without_results_is_refused(tmp_path: Path) -> None:
@@ -202,11 +197,7 @@ def test_an_output_without_results_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(chromium_path() is None, reason=MISSING)
 def test_page_fits_a_phone_and_loads_nothing(out: Path, tmp_path: Path) -> None:
-    manifest = demand(out)
-    for each in out.glob("demand-*"):
-        (tmp_path / each.name).write_bytes(each.read_bytes())
-    forecast = manifest.model_copy(update={"at": manifest.at - timedelta(days=1)})
-    (tmp_path / "demand-0.json").write_text(forecast.model_dump_json())
+    manifest = copy_demand(out, tmp_path, *({"at": at} for at in days_back(2)))
     write_manifests(tmp_path, manifest.model)
     assert run(tmp_path).exit_code == 0
     with running_chromium() as browser, opened(browser, phone=True) as page:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -15,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from reprise.bundle import BundleStore
 from reprise.events.event import ERASED_PREFIX
-from reprise.scoring.main import nightly_command as nightly
-from reprise.scoring.main import retention_command as command
+from reprise.scoring.main import nightly_command
+from reprise.scoring.main import retention_command as retention
 from support.pushgateway import gateway
 from support.served_bundles import bundle_files, logistic_graph, small_plan
 
@@ -66,17 +67,17 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(shop: Path, out: Path, *arguments: str) -> Result:
-    words = [
+def run(shop: Path, out: Path, *more: str, command: click.Command = retention, **environment: str) -> Result:
+    words = (
         "--events",
         str(shop / "events.parquet"),
         "--model-store",
         str(shop / "models"),
         "--out",
         str(out),
-    ]
-    words += ["--at", AT.isoformat(), *arguments]
-    return CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(command, words, catch_exceptions=False)
+    )
+    runner = CliRunner(env={"REPRISE_PROGRESS": "off", **environment})
+    return runner.invoke(command, (*words, "--at", AT.isoformat(), *more), catch_exceptions=False)
 
 
 def written(out: Path) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
@@ -109,11 +110,8 @@ def scored(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def test_a_night_has_the_scores_of_users_and_pushes_their_numbers(shop: Path, tmp_path: Path) -> None:
-    words = ["--events", str(shop / "events.parquet"), "--model-store", str(shop / "models")]
-    words += ["--out", str(tmp_path), "--at", AT.isoformat()]
     with gateway() as (url, pushed):
-        runner = CliRunner(env={"REPRISE_PROGRESS": "off", "PUSHGATEWAY_URL": url})
-        result = runner.invoke(nightly, words, catch_exceptions=False)
+        result = run(shop, tmp_path, command=nightly_command, PUSHGATEWAY_URL=url)
     assert result.exit_code == 0, result.output
     _, manifest, rows = written(tmp_path)
     (body,) = [body for _, path, body in pushed if path.endswith("reprise-retention")]
@@ -214,17 +212,8 @@ def test_csv_of_another_chunk_replaces_the_files(
 
 
 def test_a_bundle_without_a_users_model_is_refused(shop: Path, tmp_path: Path) -> None:
-    store = BundleStore(str(shop / "models"))
-    other = store.publish(bundle_files(bias=1.0))
+    other = BundleStore(str(shop / "models")).publish(bundle_files(bias=1.0))
     result = run(shop, tmp_path, "--model", other)
     assert result.exit_code == 1
     assert "has no model of users" in result.output
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_history_without_purchases_before_the_instant_is_refused(shop: Path, tmp_path: Path) -> None:
-    words = ["--events", str(shop / "events.parquet"), "--model-store", str(shop / "models")]
-    words += ["--out", str(tmp_path), "--at", "2020-01-01"]
-    result = CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(command, words)
-    assert result.exit_code == 1
-    assert "no event before 2020-01-01" in result.output
