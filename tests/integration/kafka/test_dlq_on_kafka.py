@@ -19,17 +19,9 @@ def test_letter_is_corrected_and_replayed_once(kafka_broker: KafkaBroker) -> Non
     log = open_producer(kafka_broker.settings())
     log.append(DEAD_LETTERS.name, b"u", letter).result(30)
     log.close(10)
-    replay = [
-        "replay",
-        "--all",
-        "--reason",
-        "on Kafka",
-        "--set",
-        "amount=1",
-        "--servers",
-        kafka_broker.servers,
-    ]
-    first, second = (CliRunner().invoke(command, replay, catch_exceptions=False) for _ in range(2))
+    replay = ["replay", "--all", "--reason", "on Kafka", "--set", "amount=1"]
+    words = [*replay, "--servers", kafka_broker.servers]
+    first, second = (CliRunner().invoke(command, words, catch_exceptions=False) for _ in range(2))
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert "appended as" in first.stdout
     assert second.stdout == ""

@@ -33,7 +33,7 @@ def run(*arguments: str | Path) -> Result:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A history of 130 days, and a model that was trained on its first 120."""
     folder = tmp_path_factory.mktemp("shop")
-    size = (
+    size = [
         "--users",
         "300",
         "--products",
@@ -44,7 +44,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "130",
         "--horizon",
         "10d",
-    )
+    ]
     run("datagen", *size, "--out", folder / "events.parquet", "--truth", folder / "truth.parquet")
     events = pq.read_table(folder / "events.parquet").to_pandas()
     known = events[events["timestamp"] < "2026-05-01"]

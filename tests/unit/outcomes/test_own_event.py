@@ -48,41 +48,35 @@ class Case:
     returns: tuple[int, ...] = ()
 
 
+WITH_ID, WITHOUT_ID, VIEW = (0, "p", "purchase", "e1"), (0, "p", "purchase", None), (0, "p", "view", None)
+
 CASES = {
-    "asked before, with id": Case(
-        [(0, "p", "purchase", "e1")], [(2, "p", "e1"), (500, "p", "e2")], [500], True
-    ),
-    "asked long before, with id": Case([(0, "p", "purchase", "e1")], [(3600, "p", "e1")], [None], False),
+    "asked before, with id": Case([WITH_ID], [(2, "p", "e1"), (500, "p", "e2")], [500], True),
+    "asked long before, with id": Case([WITH_ID], [(3600, "p", "e1")], [None], False),
     "asked before, with id, and another one first": Case(
-        [(0, "p", "purchase", "e1")], [(1, "p", "e2"), (2, "p", "e1")], [1], True
+        [WITH_ID], [(1, "p", "e2"), (2, "p", "e1")], [1], True
     ),
     "asked before, with id, and another one soon": Case(
-        [(0, "p", "purchase", "e1")], [(2, "p", "e1"), (3, "p", "e2")], [3], True
+        [WITH_ID], [(2, "p", "e1"), (3, "p", "e2")], [3], True
     ),
-    "id of an event that never comes": Case([(0, "p", "purchase", "e1")], [(2, "p", "e2")], [2], True),
-    "asked before, without id": Case([(0, "p", "purchase", None)], [(60, "p", "e1")], [None], False),
-    "asked before, without id, and again": Case(
-        [(0, "p", "purchase", None)], [(1, "p", "e1"), (2, "p", "e2")], [2], True
-    ),
+    "id of an event that never comes": Case([WITH_ID], [(2, "p", "e2")], [2], True),
+    "asked before, without id": Case([WITHOUT_ID], [(60, "p", "e1")], [None], False),
+    "asked before, without id, and again": Case([WITHOUT_ID], [(1, "p", "e1"), (2, "p", "e2")], [2], True),
     "asked at the instant, without id, and again": Case(
-        [(0, "p", "purchase", None)], [(0, "p", "e1"), (30, "p", "e2")], [30], True
+        [WITHOUT_ID], [(0, "p", "e1"), (30, "p", "e2")], [30], True
     ),
-    "without id, more than a minute before": Case(
-        [(0, "p", "purchase", None)], [(61, "p", "e1")], [61], True
-    ),
-    "without id, of another product": Case([(0, "p", "purchase", None)], [(5, "q", "e1")], [None], True),
-    "asked after, with id": Case(
-        [(0, "p", "purchase", "e1")], [(-1, "p", "e1"), (50, "p", "e2")], [50], True
-    ),
-    "asked after, once": Case([(0, "p", "purchase", "e1")], [(-1, "p", "e1")], [None], False),
+    "without id, more than a minute before": Case([WITHOUT_ID], [(61, "p", "e1")], [61], True),
+    "without id, of another product": Case([WITHOUT_ID], [(5, "q", "e1")], [None], True),
+    "asked after, with id": Case([WITH_ID], [(-1, "p", "e1"), (50, "p", "e2")], [50], True),
+    "asked after, once": Case([WITH_ID], [(-1, "p", "e1")], [None], False),
     "two purchases of one instant, the first asked about": Case(
-        [(0, "p", "purchase", "e1")], [(2, "p", "e1"), (2, "p", "e2")], [2], True
+        [WITH_ID], [(2, "p", "e1"), (2, "p", "e2")], [2], True
     ),
     "two purchases of one instant, the second asked about": Case(
         [(0, "p", "purchase", "e2")], [(2, "p", "e1"), (2, "p", "e2")], [2], True
     ),
     "two purchases of one instant, without id": Case(
-        [(0, "p", "purchase", None)], [(2, "p", "e1"), (2, "p", "e2")], [2], True
+        [WITHOUT_ID], [(2, "p", "e1"), (2, "p", "e2")], [2], True
     ),
     "each of two excludes its own": Case(
         [(0, "p", "purchase", "e1"), (10, "p", "purchase", "e2")],
@@ -90,15 +84,15 @@ CASES = {
         [12, None],
         True,
     ),
-    "a view, then the purchase": Case([(0, "p", "view", None)], [(5, "p", "e1")], [5], True),
+    "a view, then the purchase": Case([VIEW], [(5, "p", "e1")], [5], True),
     "a view with id, then the purchase": Case([(0, "p", "view", "v1")], [(5, "p", "e1")], [5], True),
     "a purchase that is returned, and another": Case(
-        [(0, "p", "view", None)], [(5, "p", "e1"), (50, "p", "e2")], [50], True, (20,)
+        [VIEW], [(5, "p", "e1"), (50, "p", "e2")], [50], True, (20,)
     ),
-    "a purchase that is returned": Case([(0, "p", "view", None)], [(5, "p", "e1")], [None], False, (3605,)),
-    "returned too late": Case([(0, "p", "view", None)], [(5, "p", "e1")], [5], True, (3606,)),
+    "a purchase that is returned": Case([VIEW], [(5, "p", "e1")], [None], False, (3605,)),
+    "returned too late": Case([VIEW], [(5, "p", "e1")], [5], True, (3606,)),
     "asked before, without id, returned, and again": Case(
-        [(0, "p", "purchase", None)], [(2, "p", "e1"), (5, "p", "e2")], [5], True, (3,)
+        [WITHOUT_ID], [(2, "p", "e1"), (5, "p", "e2")], [5], True, (3,)
     ),
     "idle": Case([(0, "p", None, None)], [(5, "p", "e1")], [5], True),
     "a basket": Case(

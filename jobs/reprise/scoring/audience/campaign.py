@@ -1,9 +1,8 @@
 """The choice of a campaign's users: bands, holdout and suppressions."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -81,12 +80,12 @@ def choose_audience(
         return AudienceReport(present, storage.location(location), is_complete=True)
     if product is None:
         folder, scores = _find_scores(storage, at, model, FOLDER, RetentionManifest)
-        rows, suppressed = _read_users(
-            storage, folder, scores, SCHEMA, _at_risk if at_risk else _all, suppress
-        )
+        chosen = pc.field("drop") >= AT_RISK if at_risk else pc.scalar(True)
+        rows, suppressed = _read_users(storage, folder, scores, SCHEMA, chosen, suppress)
     else:
         folder, scores = _find_scores(storage, at, model, "", PairScoresManifest)
-        rows, suppressed = _read_users(storage, folder, scores, PAIRS, partial(_buyers, product), suppress)
+        chosen = pc.field("product_id") == product
+        rows, suppressed = _read_users(storage, folder, scores, PAIRS, chosen, suppress)
         days = [(scores.at - last) / timedelta(days=1) for last in rows["last_purchase"].to_pylist()]
         rows = rows.rename_columns({"mean_amount": "value"}).append_column("days_since_last", pa.array(days))
     if scores.purchase_type is None:
@@ -138,46 +137,31 @@ def _check_choice(present: CampaignManifest, wanted: Mapping[str, Any], location
         )
 
 
-def _all(rows: pa.Table) -> pa.Table:
-    return rows
-
-
-def _at_risk(rows: pa.Table) -> pa.Table:
-    return rows.filter(pa.array(np.nan_to_num(_floats(rows, "drop"), nan=-1.0) >= AT_RISK))
-
-
-def _buyers(product: str, pairs: pa.Table) -> pa.Table:
-    return pairs.filter(pc.equal(pairs["product_id"], product))
-
-
 def _read_users(
     storage: Storage,
     folder: str,
     scores: RunManifest,
     schema: pa.Schema,
-    choose: Callable[[pa.Table], pa.Table],
+    chosen: pc.Expression,
     suppress: Path | None,
 ) -> tuple[pa.Table, int]:
-    """Return the rows of the users of a campaign, and how many more are suppressed.
-
-    ``choose`` returns those of a file.
-    """
+    """Return the chosen rows of the users of a campaign, and how many more are suppressed."""
     listed = set() if suppress is None else _read_list(suppress)
     tables, are_unknown = [], bool(listed)
     for name in scores.files:
         rows = read_table(storage, f"{folder}/{name}", schema)
         are_unknown = are_unknown and listed.isdisjoint(rows["user_id"].to_pylist())
-        tables.append(choose(rows))
+        tables.append(rows.filter(chosen))
     if are_unknown:
         raise ScoringError(
             f"{suppress}: none of its {len(listed):,} ids is among the scored users, so nobody would be suppressed;"
             " write the ids as the events have them, hashed in the same way"
         )
     found = pa.concat_tables(tables)
-    chosen = found.filter(pa.array([user not in listed for user in found["user_id"].to_pylist()], pa.bool_()))
-    if not len(chosen):
+    kept = found.filter(pa.array([user not in listed for user in found["user_id"].to_pylist()], pa.bool_()))
+    if not len(kept):
         raise ScoringError(f"{storage.location(folder)}: nobody is left to write to")
-    return chosen, len(found) - len(chosen)
+    return kept, len(found) - len(kept)
 
 
 def _band(name: str, mine: Mask, held_out: Mask, probability: Floats, expected: Floats) -> CampaignBand:

@@ -98,7 +98,8 @@ def _demand_plot(rows: list[dict[str, Any]]) -> str:
         for place, row in zip(places, rows, strict=True):
             if row["units_low"] is not None:
                 axes.plot([row["units_low"], row["units_high"]], [place, place], "|-", color=INDIGO, ms=7)
-        axes.set_yticks(list(places), [_short(row["product_id"]) for row in rows])
+        products = [row["product_id"] for row in rows]
+        axes.set_yticks(list(places), [f"{each[:15]}…" if len(each) > 16 else each for each in products])
         axes.set(xlabel="units", xlim=(0, None))
         axes.grid(axis="y", visible=False)
     return image.data_uri
@@ -121,7 +122,3 @@ def _error_plot(tests: Sequence[tuple[datetime, BacktestErrors]]) -> str:
         axes.legend(loc="lower left", fontsize=8.5)
         date_axis(axes, minticks=2, maxticks=5)
     return image.data_uri
-
-
-def _short(product: str) -> str:
-    return product if len(product) <= 16 else f"{product[:15]}…"
