@@ -26,6 +26,7 @@ HOUR_US = DAY_US // 24
 START_US = 1_767_225_600_000_000
 HORIZON_US = 2 * DAY_US
 PARTITIONS = 3
+DAYS = 24
 SALT = "shop"
 BASELINE_WEIGHTS = {"pair_purchases": -0.7}
 TRUE_WEIGHTS = {"pair_purchases": 1.5}
@@ -50,7 +51,6 @@ class Shop:
 
     Attributes:
         users: How many users there are.
-        days: How long it goes on.
         visits: How often a user comes, on average.
         seed: Of everything random.
         candidate_share: The candidate's share of the users, basis points.
@@ -58,13 +58,11 @@ class Shop:
         candidate_weights: The candidate's model; the truth is ``TRUE_WEIGHTS``.
         late: Share of the events that come to the log ten minutes late.
         corrupt: Changes the features that a prediction logs.
-        lift: By how much more the candidate's users buy.
         shadow: Whether the candidate only scores what the baseline answers.
         histograms: Of the inputs in training, as ``input_histograms`` gives them.
     """
 
     users: int = 600
-    days: int = 24
     visits: float = 5.0
     seed: int = 0
     candidate_share: int = 5_000
@@ -72,7 +70,6 @@ class Shop:
     candidate_weights: dict[str, float] = field(default_factory=lambda: dict(TRUE_WEIGHTS))
     late: float = 0.0
     corrupt: Callable[[int, dict[str, float | None]], None] | None = None
-    lift: float = 0.0
     shadow: bool = False
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
@@ -99,7 +96,7 @@ def make_archive(folder: Path, shop: Shop) -> Archive:
     share = 0 if shop.shadow else shop.candidate_share
     before = _document(digests, shop.share_before or share, 1, shop.shadow)
     now = _document(digests, share, 2, shop.shadow, before)
-    arm_of = _arm_of(before, now, START_US + shop.days * DAY_US // 3)
+    arm_of = _arm_of(before, now, START_US + DAYS * DAY_US // 3)
     events, predictions, arrivals = _lived(shop, plan, digests, arm_of)
     store = OfflineStore(str(folder / "offline"))
     arrived = zip(events, arrivals, strict=True)
@@ -148,7 +145,7 @@ def _lived(
         heapq.heappush(queue, (at_us, number, kind, what))
 
     for user in range(shop.users):
-        for at in rng.uniform(0, shop.days * DAY_US, rng.poisson(shop.visits)):
+        for at in rng.uniform(0, DAYS * DAY_US, rng.poisson(shop.visits)):
             product = f"p{rng.integers(2)}-{user}"
             later(START_US + int(at), "visit", _Visit(START_US + int(at), f"u{user}", product))
     events: list[Event] = []
@@ -185,7 +182,7 @@ def _lived(
         happen(Event(f"v{number}", what.user, what.product, "view", now_us + 2_000))
         bought = features["pair_purchases"] or 0.0
         chance = _sigmoid(BIAS + TRUE_WEIGHTS["pair_purchases"] * bought)
-        if rng.random() < chance * (1 + shop.lift * (arm == "candidate")):
+        if rng.random() < chance:
             at_us = now_us + int(rng.integers(HOUR_US, HORIZON_US))
             event = Event(
                 f"b{number}", what.user, what.product, "purchase", at_us, float(rng.integers(5, 50))

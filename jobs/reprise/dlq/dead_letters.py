@@ -59,9 +59,8 @@ class DeadLetter:
     source: Source
     key: bytes
     value: bytes
-    size: (
-        int  # That of the record in bytes; of a larger one than fits in a letter, ``value`` is the beginning
-    )
+    # That of the record in bytes; of a larger one than fits in a letter, ``value`` is the beginning
+    size: int
     replayed_as: Position | None = None
 
     @property

@@ -1,7 +1,7 @@
 """What results are computed from: events, an instant and a model."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -82,16 +82,6 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         """The bundle that scores; raises ``BundleError`` or ``StorageError``."""
         wanted = self.settings.model
         return self.models.fetch(self.models.latest() if wanted == "latest" else wanted)
-
-    @contextmanager
-    def at_horizon(self, horizon: timedelta) -> Iterator[None]:
-        """Compute for another horizon of the model within the block."""
-        settings = self.settings
-        self.settings = settings.model_copy(update={"horizon": horizon})
-        try:
-            yield
-        finally:
-            self.settings = settings
 
     @property
     def horizon_seconds(self) -> int:
@@ -177,9 +167,8 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
 
         Files of other events, another instant of the date or another chunk have other names.
         """
-        run = sha256(f"{self.at} {self.bundle.digest} {self.settings.chunk} {events}".encode()).hexdigest()[
-            :8
-        ]
+        described = f"{self.at} {self.bundle.digest} {self.settings.chunk} {events}"
+        run = sha256(described.encode()).hexdigest()[:8]
         return [f"part-{number:05}-of-{count:05}-{run}.{self.settings.format}" for number in range(count)]
 
     def describe(self, events: EventsSummary, files: Sequence[str], horizon_seconds: int) -> dict[str, Any]:

@@ -49,9 +49,8 @@ class RunManifest(ManifestModel):
     chunk: int
     events: int  # Before the instant
     last_event: AwareDatetime
-    purchase_type: str | None = (
-        None  # Type of the events that are predicted; None in files of earlier versions
-    )
+    # Type of the events that are predicted; None in files of earlier versions
+    purchase_type: str | None = None
     refund_window_seconds: int = 0  # A purchase that is returned within it does not count; 0 if all count
     files: list[str]
 

@@ -335,9 +335,8 @@ def test_a_list_of_users_none_of_whom_is_chosen_suppresses_nobody_and_is_not_ref
     write_pair_scores(out)
     listed = tmp_path / "never.csv"
     listed.write_text("u1\n")
-    assert (
-        run(out, "--campaign", "other", "--product", "other", "--suppress", str(listed)).exit_code == 1
-    )  # Only u1
+    only_u1 = run(out, "--campaign", "other", "--product", "other", "--suppress", str(listed))
+    assert only_u1.exit_code == 1
     both = run(out, "--campaign", "p", "--product", "p", "--suppress", str(listed))
     assert (both.exit_code, manifest(out, "p")["suppressed"]) == (0, 1)
     listed.write_text("often\n")  # Scored, not at risk

@@ -9,7 +9,6 @@ import orjson
 
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.events import format_timestamp
-from reprise.outcomes.comparison.results import ArmResult
 from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD
 from reprise.outcomes.report import plots
@@ -92,17 +91,13 @@ def _table(evaluation: Evaluation, early: bool) -> dict[str, Any] | None:
 
 
 def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
-    results = [(_label(arm), arm.full) for arm in evaluation.arms if arm.full is not None]
+    results = [(f"{arm.arm} {arm.digest[7:15]}", arm.full) for arm in evaluation.arms if arm.full is not None]
     if not results:
         return []
     return [
         ("Reliability diagram of each arm", plots.reliability_plot(results)),
         ("Distribution of the probabilities of each arm", plots.score_plot(results)),
     ]
-
-
-def _label(arm: ArmResult) -> str:
-    return f"{arm.arm} {arm.digest.removeprefix('sha256:')[:8]}"
 
 
 def _interval(interval: Interval) -> str:

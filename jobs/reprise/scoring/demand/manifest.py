@@ -33,9 +33,8 @@ class BacktestErrors(ManifestModel):
     wape: float | None
     seasonal_naive: float | None
     moving_average: float | None
-    covered: (
-        float | None
-    )  # Share of products inside the interval of the backtests before it; None for the first
+    # Share of products inside the interval of the backtests before it; None for the first
+    covered: float | None
 
     def __str__(self) -> str:
         numbers = (self.wape, self.seasonal_naive, self.moving_average)

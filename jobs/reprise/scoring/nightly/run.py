@@ -67,8 +67,11 @@ def run_nightly(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
 
 
 def _at_horizon(inputs: ScoringInputs, horizon: timedelta, step: Callable[[ScoringInputs], object]) -> object:
-    with inputs.at_horizon(horizon):
+    own, inputs.settings = inputs.settings, inputs.settings.model_copy(update={"horizon": horizon})
+    try:
         return step(inputs)
+    finally:
+        inputs.settings = own
 
 
 def _expire(inputs: ScoringInputs) -> str:
