@@ -16,7 +16,7 @@ from reprise.outcomes.comparison.candidate_tests import CandidateTests, run_cand
 from reprise.outcomes.evaluation import Evaluation, build_evidence
 from reprise.outcomes.exceptions import LabelsDifferError, NothingArchivedError
 from reprise.outcomes.features.feature_consistency import Consistency, check_consistency
-from reprise.outcomes.features.feature_drift import ModelDrift, measure_drift
+from reprise.outcomes.features.feature_drift import measure_drift
 from reprise.outcomes.metrics import exposition
 from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.settings import OutcomesSettings
@@ -112,7 +112,10 @@ def _evaluate(
             else CandidateTests(notes=(_NO_BASELINE,))
         )
         measuring.advance()
-        drift = _baseline_drift(connection, arms, bundles, settings)
+        baseline = None if arms is None else bundles.get(arms.baseline.digest)
+        drift = None
+        if baseline is not None:
+            drift = measure_drift(connection, baseline.digest, baseline.manifest, settings)
         measuring.advance()
     return Evaluation(
         computed_us=time.time_ns() // 1000,
@@ -142,15 +145,6 @@ def _left_out(snapshot: ArchiveSnapshot) -> tuple[str, ...]:
         f"{snapshot.other_horizons:,} predictions for further horizons are left out: arms are compared by the horizon"
         " that their models answer by default.",
     )
-
-
-def _baseline_drift(
-    connection: Any, arms: ComparedArms | None, bundles: Mapping[str, Bundle], settings: OutcomesSettings
-) -> ModelDrift | None:
-    if arms is None or arms.baseline.digest not in bundles:
-        return None
-    digest = arms.baseline.digest
-    return measure_drift(connection, digest, bundles[digest].manifest, settings)
 
 
 def _check_consistency(

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -128,14 +127,6 @@ def test_service_stopped(platform: SmallPlatform, service: str) -> None:
     finally:
         platform.start(service)
     assert_only(examined, service, "refused", section="a-service-is-not-ready")
-
-
-@pytest.mark.soak
-def test_another_log_than_the_others_use(platform: SmallPlatform, tmp_path: Path) -> None:
-    elsewhere = platform.examine("--json", "--log-dir", str(tmp_path / "nowhere"))
-    assert_only(elsewhere, "log", "no such folder", section="the-log-is-away")
-    empty = platform.examine("--json", "--log-dir", str(tmp_path))
-    assert_only(empty, "topics", "REPRISE_LOG_DIR", section="topics-are-not-as-declared")
 
 
 def test_model_that_the_predictor_refuses(platform: SmallPlatform) -> None:

@@ -369,7 +369,8 @@ def test_a_window_that_is_not_over_is_said_and_nothing_before_the_start_counts(o
     events = purchases(out, {f"{number:05}": 5.0 for number in range(10, 400)}, days=9)
     early, _ = lift(out, "spring", events, "--at", "2026-05-15")
     assert "numbers will change" in early.output
-    _, [everyone, *_] = lift(out, "spring", events, "--start", "2026-05-11")
+    late, [everyone, *_] = lift(out, "spring", events, "--start", "2026-05-11")
+    assert "no effect is shown" in late.output
     # Only the order of day 31 is within the horizon from then
     assert everyone["written_buyers"] + everyone["held_out_buyers"] == 1
     after, _ = lift(out, "spring", events, "--start", "2026-06-10")

@@ -1,11 +1,9 @@
-"""From a generated history to what a campaign changed: train, score the users, choose an audience, measure the lift."""
+"""From a generated history to users' probabilities: train, score the users, and see what they then do."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -57,17 +55,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def retention(shop: Path) -> tuple[Result, list[dict[str, Any]], dict[str, Any]]:
-    result = run(
-        *("retention", "--events", shop / "events.parquet", "--model-store", shop / "models"),
-        *("--at", "2026-05-01", "--out", shop / "scores"),
-    )
-    (manifest,) = (shop / "scores").rglob("_manifest.json")
-    found = json.loads(manifest.read_bytes())
-    rows = [row for name in found["files"] for row in pq.read_table(manifest.parent / name).to_pylist()]
-    return result, rows, found
-
-
 def test_probabilities_of_users_are_what_then_happens(shop: Path) -> None:
     store = BundleStore(str(shop / "models"))
     bundle = store.fetch(store.latest())
@@ -76,7 +63,13 @@ def test_probabilities_of_users_are_what_then_happens(shop: Path) -> None:
     card = Path(store.location(bundle.digest, "model_card.html")).read_text()
     assert "Whether a user buys anything" in card
     assert "recency × frequency tree" in card
-    result, rows, manifest = retention(shop)
+    result = run(
+        *("retention", "--events", shop / "events.parquet", "--model-store", shop / "models"),
+        *("--at", "2026-05-01", "--out", shop / "scores"),
+    )
+    (path,) = (shop / "scores").rglob("_manifest.json")
+    manifest = json.loads(path.read_bytes())
+    rows = [row for name in manifest["files"] for row in pq.read_table(path.parent / name).to_pylist()]
     assert "the model has learnt from events" not in result.output
     events = pq.read_table(shop / "events.parquet").to_pandas()
     bought = events[events["event_type"] == "purchase"]
@@ -89,43 +82,3 @@ def test_probabilities_of_users_are_what_then_happens(shop: Path) -> None:
     assert abs(outcome.sum() - probability.sum()) < spread
     assert probability[outcome].mean() > probability[~outcome].mean() + 0.2
     assert [backtest["in_sample"] for backtest in manifest["backtests"]][-1] is False
-
-
-def test_a_campaign_that_makes_users_buy_has_a_lift_and_one_that_does_not_has_none(shop: Path) -> None:
-    retention(shop)
-    lifts = {}
-    for campaign in ("nothing", "offer"):
-        run(
-            "audience", "--campaign", campaign, "--holdout", "30%", "--bands", "0.5", "--out", shop / "scores"
-        )
-        folder, events = (
-            shop / "scores" / "campaigns" / campaign,
-            pq.read_table(shop / "events.parquet").to_pandas(),
-        )
-        written = pd.concat(
-            pd.read_csv(path, dtype={"user_id": str})
-            for path in folder.glob("write-*.csv")
-            if path.stat().st_size
-        )
-        assert written["reason"].str.match(r"(usually buys every|bought)").all()
-        if campaign == "offer":  # Every second user who would not have bought buys
-            later = events["timestamp"].between("2026-05-01", "2026-05-11", inclusive="right")
-            bought = set(events[later & (events["event_type"] == "purchase")]["user_id"])
-            won = [user for user in written["user_id"] if user not in bought][::2]
-            extra = events.iloc[: len(won)].assign(
-                event_id=[f"won-{user}" for user in won], user_id=won, event_type="purchase", amount=10.0,
-                timestamp=pd.Timestamp("2026-05-05", tz="UTC"),
-            )  # fmt: skip
-            events = pd.concat([events, extra])
-        events.to_parquet(shop / f"{campaign}.parquet")
-        arguments = ("--events", shop / f"{campaign}.parquet", "--at", "2026-05-11", "--out", shop / "scores")
-        lifts[campaign] = run("audience", "lift", "--campaign", campaign, *arguments).output
-        report = json.loads((folder / "lift.json").read_bytes())
-        assert report["is_over"]
-        whole = report["bands"][0]
-        assert whole["written"] == len(written)
-        assert whole["written"] + whole["held_out"] == sum(
-            band["written"] + band["held_out"] for band in report["bands"][1:]
-        )
-    assert "no effect is shown" in lifts["nothing"]
-    assert "won buyers" in lifts["offer"]
