@@ -48,9 +48,7 @@ class _Scores:
         """Return the rows of an instant."""
         start, end = np.searchsorted(self.past["ts"].to_numpy(), [instant_us, instant_us + 1])
         rows = slice(int(start), int(end))
-        return _Scores(
-            self.past.slice(rows.start, rows.stop - rows.start), self.published[rows], self.evaluated[rows]
-        )
+        return _Scores(self.past[rows], self.published[rows], self.evaluated[rows])
 
 
 def score_users(inputs: ScoringInputs, backtests: int) -> RetentionReport:
