@@ -60,19 +60,19 @@ def score(inputs: ScoringInputs) -> ScoringReport:
     """
     started, settings = time.monotonic(), inputs.settings
     with reported_job(inputs.job_name(JOB), settings) as job:
-        metrics, bundle = ScoringMetrics(job.registry), inputs.bundle
+        bundle = inputs.bundle
         further = inputs.further_horizon
         url = settings.out if further is None else f"{settings.out.rstrip('/')}/horizon={further}"
         out = ScoreDirectory(url, inputs.at, bundle.digest, PairScoresManifest)
         complete = out.manifest()
         wanted = (inputs.at, bundle.digest, settings.format)
         if complete and (complete.at, complete.model, complete.format) == wanted:
-            metrics.show(complete)
+            ScoringMetrics(job.registry).show(complete)
             return ScoringReport(complete, out.location)
         with inputs.executor() as executor:
             executor.load_events(inputs.history, before_us=inputs.at_us)
             manifest, scored, present = _write_scores(executor, inputs, out)
-        metrics.show(manifest)
+        ScoringMetrics(job.registry).show(manifest)
     seconds = time.monotonic() - started
     known = bundle.manifest.data.last
     return ScoringReport(manifest, out.location, False, scored, present, seconds, known, executor.name)

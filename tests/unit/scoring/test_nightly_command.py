@@ -182,6 +182,16 @@ def test_each_answer_pushes_what_it_has_also_if_it_was_there(models: str, tmp_pa
         assert own["reprise_job_failed"] == units["reprise_job_failed"] == 0
 
 
+def test_a_failed_run_pushes_no_result(models: str, tmp_path: Path) -> None:
+    with gateway() as (url, pushed):
+        assert run(models, tmp_path, "--at", "2000-01-01", PUSHGATEWAY_URL=url).exit_code == 1
+    jobs = {path.rpartition("/")[2]: samples(body) for _, path, body in pushed}
+    assert jobs.keys() == {"reprise-scoring", "reprise-demand", "reprise-report"}
+    for metrics in jobs.values():
+        assert metrics["reprise_job_failed"] == 1
+        assert all(name.startswith("reprise_job_") for name in metrics)
+
+
 def samples(body: str) -> dict[str, float]:
     lines = (line.rpartition(" ") for line in body.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}

@@ -87,14 +87,14 @@ def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
     """
     settings, at = inputs.settings, inputs.at
     with reported_job(inputs.job_name(JOB), settings) as job:
-        metrics, bundle = DemandMetrics(job.registry), inputs.bundle
+        bundle = inputs.bundle
         storage = open_storage(settings.out)
         path = manifest_path(at, bundle.digest, inputs.further_horizon)
         complete = read_manifest(storage, path, DemandManifest)
         if complete is not None:
             found = (complete.at, complete.model, complete.format, complete.wanted_backtests)
             if found == (at, bundle.digest, settings.format, backtests):
-                metrics.show(complete)
+                DemandMetrics(job.registry).show(complete)
                 return DemandReport(complete, storage.location(complete.file))
             storage.remove(path)
             storage.remove(complete.file)
@@ -113,7 +113,7 @@ def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
         )
         write_table(storage, manifest.file, table)
         storage.write(path, manifest.model_dump_json(indent=2).encode())
-        metrics.show(manifest)
+        DemandMetrics(job.registry).show(manifest)
     return DemandReport(manifest, storage.location(manifest.file), table)
 
 

@@ -60,13 +60,13 @@ def score_users(inputs: ScoringInputs, backtests: int) -> RetentionReport:
     """
     settings = inputs.settings
     with reported_job(JOB, settings) as job:
-        metrics, bundle = RetentionMetrics(job.registry), inputs.bundle
+        bundle = inputs.bundle
         scorers = _open_scorers(inputs.models, bundle)
         out = ScoreDirectory(f"{settings.out}/{FOLDER}", inputs.at, bundle.digest, RetentionManifest, SCHEMA)
         complete = out.manifest()
         wanted = (inputs.at, bundle.digest, settings.format, backtests)
         if complete and (complete.at, complete.model, complete.format, complete.wanted_backtests) == wanted:
-            metrics.show(complete)
+            RetentionMetrics(job.registry).show(complete)
             return RetentionReport(complete, out.location)
         manifest = bundle.manifest
         at_us, horizon_us = inputs.at_us, manifest.horizon_seconds * 1_000_000
@@ -103,7 +103,7 @@ def score_users(inputs: ScoringInputs, backtests: int) -> RetentionReport:
             model_knows_until=manifest.data.last,
         )
         out.finish(found)
-        metrics.show(found)
+        RetentionMetrics(job.registry).show(found)
     return RetentionReport(found, out.location, is_complete=False)
 
 
