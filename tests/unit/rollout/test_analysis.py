@@ -21,13 +21,21 @@ def finding(
     return analyse(analysis, measured, None, weight=weight, pods=pods, held=held, now=START).metrics[0]
 
 
-def test_few_users_with_many_scores_each_are_few_samples():
-    one = (100.0,) * 10 + (300.0,) * 10
-    measured = Measurement(ArmMeasurement(4000, 0, 0.01, one), GOOD.baseline, 60.0, 6000.0)
-    metric = Metric(type="ScoreDistance", max=0.1)
-    assert finding(metric, measured, pods=1).verdict == "Good"
-    many = Measurement(ArmMeasurement(4000, 0, 0.01, one), GOOD.baseline, 6000.0, 6000.0)
-    assert finding(metric, many, pods=1).verdict == "Bad"
+OTHER_SCORES = ArmMeasurement(4000, 0, 0.01, (100.0,) * 10 + (300.0,) * 10)
+
+
+@pytest.mark.parametrize(
+    ("users", "others", "held", "verdict"),
+    [
+        (60, 6000, AT_ONCE, "Good"),
+        (6000, 6000, AT_ONCE, "Bad"),
+        (720_000, 6_000_000, timedelta(days=1), "Bad"),
+    ],
+    ids=["few users with many scores each are few samples", "many users", "after a day too"],
+)
+def test_other_scores_are_found_where_enough_users_have_them(users, others, held, verdict):
+    measured = Measurement(OTHER_SCORES, GOOD.baseline, float(users), float(others))
+    assert finding(Metric(type="ScoreDistance", max=0.1), measured, pods=1, held=held).verdict == verdict
 
 
 def test_a_good_candidate_is_not_rolled_back_by_the_many_analyses_of_its_scores():
@@ -46,14 +54,6 @@ def test_a_good_candidate_is_not_rolled_back_by_the_many_analyses_of_its_scores(
         bad["all analyses"] += finding(metric, among, pods=1, held=number * window).verdict == "Bad"
     assert bad["one analysis"], "no alarm to avoid"
     assert not bad["all analyses"]
-
-
-def test_other_scores_are_found_after_a_day_too():
-    shifted = Measurement(
-        ArmMeasurement(4000, 0, 0.01, (100.0,) * 10 + (300.0,) * 10), GOOD.baseline, 720_000.0, 6_000_000.0
-    )
-    metric = Metric(type="ScoreDistance", max=0.1)
-    assert finding(metric, shifted, pods=1, held=timedelta(days=1)).verdict == "Bad"
 
 
 @pytest.mark.parametrize(

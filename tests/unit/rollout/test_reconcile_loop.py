@@ -1,28 +1,32 @@
-"""When rollouts are looked at, and what happens when a look goes wrong."""
+"""When rollouts are looked at, what happens when a look goes wrong, and what the probe says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from reprise.http.server import metrics_server
 from reprise.rollout.clients.kubernetes import Resource
 from reprise.rollout.exceptions import ClusterError, StuckError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconcile_loop import ReconcileLoop
-from reprise.rollout.reconciler import Reconciler
+from reprise.rollout.runner import liveness_router
 from reprise.rollout.settings import RolloutSettings
 
 MODEL = Resource("shop", "model", "uid", "1", 1, {}, False, {}, {})
+SETTINGS = RolloutSettings.load(api_host="127.0.0.1", settled_seconds=0.01, unsettled_seconds=0.01)
 
 
 class Looking:
     """Stands for the reconciler; looks and sweeps go as a test says, and are then good."""
 
-    def __init__(self, looks: list[Exception] | None = None, sweeps: list[Exception] | None = None) -> None:
-        self.looks = looks or []
-        self.sweeps = sweeps or []
+    def __init__(self, looks: list[Exception], sweeps: list[Exception]) -> None:
+        self.looks = looks
+        self.sweeps = sweeps
         self.looked: list[str] = []
 
     def rollouts(self) -> tuple[Resource, ...]:
@@ -39,69 +43,55 @@ class Looking:
         return True
 
 
-def _play(looking: Looking, play: Callable[[ReconcileLoop], Awaitable[None]]) -> None:
-    settings = RolloutSettings.load(settled_seconds=0.01, unsettled_seconds=0.01)
-
-    async def played() -> None:
-        reconciler = cast(Reconciler, cast(Any, looking))
-        rollouts = ReconcileLoop(reconciler, settings, RolloutMetrics(CollectorRegistry()))
-        await rollouts.start()
-        try:
-            await play(rollouts)
-        finally:
-            await rollouts.stop()
-
-    asyncio.run(played())
+@asynccontextmanager
+async def running(looking: Looking) -> AsyncIterator[ReconcileLoop]:
+    loop = ReconcileLoop(cast(Any, looking), SETTINGS, RolloutMetrics(CollectorRegistry()))
+    await loop.start()
+    try:
+        yield loop
+    finally:
+        await loop.stop()
 
 
-async def _until(probe: Callable[[], bool]) -> None:
+async def until(probe: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not probe():
             await asyncio.sleep(0.01)
 
 
-def _is_stuck(rollouts: ReconcileLoop) -> bool:
+@pytest.mark.parametrize(
+    ("looks", "sweeps"),
+    [([], []), ([KeyError("metadata")], []), ([ClusterError("away")], [ClusterError("away")] * 3)],
+    ids=["without errors", "after an error nobody expected", "after the API server was away"],
+)
+async def test_a_rollout_is_looked_at_again_and_again(
+    looks: list[Exception], sweeps: list[Exception]
+) -> None:
+    looking = Looking(list(looks), list(sweeps))
+    async with running(looking) as loop:
+        await until(lambda: looking.looked[:3] == ["model"] * 3 and not looking.sweeps)
+        loop.check()
+
+
+def is_stuck(loop: ReconcileLoop) -> bool:
     try:
-        rollouts.check()
-    except StuckError:
-        return True
+        loop.check()
+    except StuckError as error:
+        return "see the log" in str(error)
     return False
 
 
-def test_a_rollout_is_looked_at_again_and_again() -> None:
-    looking = Looking()
-
-    async def play(rollouts: ReconcileLoop) -> None:
-        await _until(lambda: looking.looked[:3] == ["model"] * 3)
-        rollouts.check()
-
-    _play(looking, play)
-
-
-def test_a_look_that_ends_in_an_error_nobody_expected_is_not_the_last() -> None:
-    looking = Looking(looks=[KeyError("metadata")])
-
-    async def play(rollouts: ReconcileLoop) -> None:
-        await _until(lambda: len(looking.looked) >= 3)
-        rollouts.check()
-
-    _play(looking, play)
-
-
-def test_an_api_server_that_is_away_is_waited_for() -> None:
-    looking = Looking(looks=[ClusterError("away")], sweeps=[ClusterError("away")] * 3)
-
-    async def play(rollouts: ReconcileLoop) -> None:
-        await _until(lambda: len(looking.looked) >= 2 and not looking.sweeps)
-        rollouts.check()
-
-    _play(looking, play)
-
-
-def test_the_probe_fails_once_nobody_looks_for_rollouts_any_more() -> None:
-    async def play(rollouts: ReconcileLoop) -> None:
-        await _until(lambda: _is_stuck(rollouts))
-        with pytest.raises(StuckError, match="see the log"):
-            rollouts.check()
-
-    _play(Looking(sweeps=[KeyError("items")]), play)
+async def test_the_probe_fails_once_nobody_looks_for_rollouts_any_more() -> None:
+    metrics = RolloutMetrics(CollectorRegistry())
+    looking = Looking([], [])
+    async with (
+        running(looking) as loop,
+        metrics_server(metrics.registry, SETTINGS, 0, liveness_router(loop)) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        assert "reprise_rollout_reconciliation_seconds" in (await client.get("/metrics")).text
+        looking.sweeps.append(KeyError("items"))
+        await until(lambda: is_stuck(loop))
+        stuck = await client.get("/healthz")
+        assert (stuck.status_code, stuck.json()["status"]) == (503, 503)

@@ -17,6 +17,7 @@ from reprise.rollout.exceptions import ClusterError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconciler import OperatorContext, Reconciler
 from reprise.rollout.resource.status import RolloutStatus
+from reprise.rollout.state_machine.observed_state import Measurement
 from reprise.store.exceptions import StoreUnavailableError
 from support.key_files import key_files
 from support.rollout_world import (
@@ -69,10 +70,14 @@ class Play:
         )
         self.reconciler = Reconciler(world, self.metrics)
 
-    def apply(self, **parts) -> None:
-        self.kubernetes.apply(
-            ROLLOUT, spec(**parts).model_dump(mode="json", by_alias=True, exclude_none=True)
-        )
+    def apply(self, seconds: int = 0, rollout: str = ROLLOUT, **parts) -> None:
+        content = spec(**parts).model_dump(mode="json", by_alias=True, exclude_none=True)
+        self.kubernetes.apply(rollout, content)
+        self.run(seconds)
+
+    def annotate(self, seconds: int = 2, **annotations: str) -> None:
+        self.kubernetes.annotate(ROLLOUT, **annotations)
+        self.run(seconds)
 
     def look(self) -> list[bool]:
         """One pass over all rollouts; returns which are settled."""
@@ -80,7 +85,10 @@ class Play:
         self.reconciler.release_deleted(rollouts)
         return [self.reconciler.reconcile(rollout) for rollout in rollouts]
 
-    def run(self, seconds: int) -> None:
+    def run(self, seconds: int, *measured: Measurement | None) -> None:
+        """Look every second; ``measured`` is what Prometheus answers from now on."""
+        if measured:
+            (self.provider.default,) = measured
         for _ in range(seconds):
             self.spread()
             self.look()
@@ -145,8 +153,7 @@ def test_a_candidate_has_users_two_looks_after_it_is_applied(play):
     [(ERRING, "ErrorRateBreached"), (SLOW, "LatencyP99Breached"), (GARBAGE, "ScoreDistanceBreached")],
 )
 def test_a_bad_candidate_is_rolled_back_within_a_minute(play, bad, reason):
-    play.apply()
-    play.run(150)
+    play.apply(150)
     assert play.weights()["forest"] > 0
     play.provider.default = bad
     began = play.now
@@ -160,14 +167,12 @@ def test_a_bad_candidate_is_rolled_back_within_a_minute(play, bad, reason):
     assert (play.status.history[0].event, play.status.history[0].by) == ("RolledBack", "Analysis")
     labels = {"rollout": ROLLOUT, "candidate": "forest", "event": "RolledBack", "by": "Analysis"}
     assert play.metrics.registry.get_sample_value("reprise_rollout_decisions_total", labels) == 1
-    play.provider.default = GOOD
-    play.run(90)
+    play.run(90, GOOD)
     assert play.weights() == {"baseline": 10_000}
 
 
 def test_users_that_are_missing_from_an_arm_roll_it_back(play):
-    play.apply()
-    play.run(130)
+    play.apply(130)
     for _ in range(100):
         play.provider.default = with_users(GOOD, play.forest.weight, off=0.8)
         play.look()
@@ -177,8 +182,7 @@ def test_users_that_are_missing_from_an_arm_roll_it_back(play):
 
 def test_a_bundle_that_one_predictor_cannot_load_never_gets_users(play):
     play.predictors.corrupt.add(NEW)
-    play.apply()
-    play.run(30)
+    play.apply(30)
     assert all(
         arm.weight == 0 for document in play.store.written for arm in document.arms if arm.digest == NEW
     )
@@ -187,23 +191,18 @@ def test_a_bundle_that_one_predictor_cannot_load_never_gets_users(play):
 
 
 def test_a_model_store_that_is_away_for_a_moment_rolls_nobody_back(play):
-    play.apply()
-    play.run(70)
-    play.predictors.corrupt.add(NEW)
-    play.run(10)
-    play.predictors.corrupt.clear()
-    play.run(10)
-    play.predictors.corrupt.add(NEW)
-    play.run(10)
-    play.predictors.corrupt.clear()
-    play.run(30)
+    play.apply(70)
+    for _ in range(2):
+        play.predictors.corrupt.add(NEW)
+        play.run(10)
+        play.predictors.corrupt.clear()
+        play.run(10)
     assert play.forest.phase != "RolledBack"
 
 
 def test_a_bundle_that_is_still_loading_gets_no_users(play):
     play.predictors.loading.add(NEW)
-    play.apply()
-    play.run(150)
+    play.apply(150)
     assert play.weights()["forest"] == 0
     assert play.forest.phase == "Loading"
     play.predictors.loading.clear()
@@ -213,15 +212,12 @@ def test_a_bundle_that_is_still_loading_gets_no_users(play):
 
 @pytest.mark.parametrize("silence", [None, NOTHING])
 def test_without_data_a_candidate_neither_goes_on_nor_back(play, silence):
-    play.apply()
-    play.run(80)
+    play.apply(80)
     weight = play.forest.weight
-    play.provider.default = silence
-    play.run(160)
+    play.run(160, silence)
     assert (play.forest.weight, play.forest.phase) == (weight, "Progressing")
     assert {metric.verdict for metric in play.forest.analysis.metrics} == {"NoData"}
-    play.provider.default = GOOD
-    play.run(60)
+    play.run(60, GOOD)
     assert play.forest.weight > weight
 
 
@@ -231,17 +227,14 @@ def test_without_data_a_candidate_neither_goes_on_nor_back(play, silence):
     ids=["failures with a gap of data between them", "single failures among good ones"],
 )
 def test_failures_add_up_over_gaps_of_data_but_not_over_good_analyses(play, analyses, breach):
-    play.apply()
-    play.run(70)
+    play.apply(70)
     for measured in analyses:
-        play.provider.default = measured
-        play.run(16)
+        play.run(16, measured)
     assert (play.forest.phase == "RolledBack") is breach
 
 
 def test_a_predictor_that_does_not_apply_the_shares_holds_the_step(play):
-    play.apply()
-    play.run(10)
+    play.apply(10)
     play.predictors.deaf.add("predictor-1")
     play.run(200)
     assert play.forest.weight == 1000
@@ -251,24 +244,19 @@ def test_a_predictor_that_does_not_apply_the_shares_holds_the_step(play):
 
 
 def test_suspension_holds_the_steps_and_still_rolls_back(play):
-    play.apply()
-    play.run(10)
-    play.apply(suspend=True)
-    play.run(200)
+    play.apply(10)
+    play.apply(200, suspend=True)
     assert (play.forest.weight, play.status.phase) == (100, "Suspended")
-    play.provider.default = ERRING
-    play.run(60)
+    play.run(60, ERRING)
     assert play.forest.phase == "RolledBack"
 
 
 def test_a_shadow_scores_and_never_has_users(play):
-    play.apply(candidates=[{"name": "forest", "digest": NEW, "shadow": True}])
-    play.run(150)
+    play.apply(150, candidates=[{"name": "forest", "digest": NEW, "shadow": True}])
     assert play.forest.phase == "Shadowing"
     assert play.weights() == {"baseline": 10_000, "forest": 0}
     assert play.store.newest.arms[1].shadow
-    play.provider.default = SLOW
-    play.run(60)
+    play.run(60, SLOW)
     assert play.forest.phase == "RolledBack"
 
 
@@ -285,67 +273,59 @@ def test_better_outcomes_promote_by_rule_once_the_steps_are_walked(play):
 
 
 @pytest.mark.parametrize(
-    ("rule", "outcomes"),
+    ("promotion", "outcomes"),
     [
-        ("Better", lambda now: evidence("not_worse", now)),
-        ("NotWorse", lambda now: evidence("undecided", now)),
-        ("Better", lambda now: evidence("better", now - timedelta(hours=27))),
-        ("Better", lambda now: evidence("better", now, candidate=OTHER)),
-        ("Better", lambda now: evidence("better", now, baseline=OTHER)),
-        ("Manual", lambda now: evidence("better", now)),
+        ({"rule": "Better"}, lambda now: evidence("not_worse", now)),
+        ({"rule": "Better", "requireApproval": True}, lambda now: evidence("not_worse", now)),
+        ({"rule": "NotWorse"}, lambda now: evidence("undecided", now)),
+        ({"rule": "Better"}, lambda now: evidence("better", now - timedelta(hours=27))),
+        ({"rule": "Better"}, lambda now: evidence("better", now, candidate=OTHER)),
+        ({"rule": "Better"}, lambda now: evidence("better", now, baseline=OTHER)),
+        ({"rule": "Manual"}, lambda now: evidence("better", now)),
     ],
-    ids=["not better", "undecided", "old", "another candidate", "another baseline", "a person decides"],
+    ids=[
+        "not better",
+        "not to be approved",
+        "undecided",
+        "old",
+        "another candidate",
+        "another baseline",
+        "manual",
+    ],
 )
-def test_other_outcomes_promote_nobody(play, rule, outcomes):
-    play.apply(promotion={"rule": rule})
-    play.run(160)
+def test_other_outcomes_promote_nobody(play, promotion, outcomes):
+    play.apply(160, promotion=promotion)
     play.store.said = outcomes(play.now)
     play.run(60)
     assert play.status.last_promoted_digest is None
-    assert (play.forest.phase, play.forest.weight) == ("Measuring", 5000)
-    if rule == "Manual":
+    assert (play.forest.phase, play.forest.reason, play.forest.weight) == ("Measuring", "Measuring", 5000)
+    if promotion["rule"] == "Manual":
         assert play.forest.evidence.verdict == "better"
 
 
 def test_a_rule_that_needs_approval_recommends_once_and_a_person_promotes(play):
-    play.apply(promotion={"rule": "Better", "requireApproval": True})
-    play.run(160)
+    play.apply(160, promotion={"rule": "Better", "requireApproval": True})
     play.store.said = evidence("better", play.now)
     play.run(120)
     assert play.status.last_promoted_digest is None
     assert (play.forest.phase, play.forest.reason) == ("Measuring", "AwaitingApproval")
     assert "reprise.dev/promote=forest" in play.status.message
     assert [event.reason for event in play.kubernetes.events].count("AwaitingApproval") == 1
-    play.kubernetes.annotate(ROLLOUT, promote="forest")
-    play.run(2)
+    play.annotate(promote="forest")
     assert play.status.last_promoted_digest == NEW
     assert play.status.history[0].by == "Annotation"
 
 
-def test_a_rule_that_needs_approval_recommends_nobody_without_its_verdict(play):
-    play.apply(promotion={"rule": "Better", "requireApproval": True})
-    play.run(160)
-    play.store.said = evidence("not_worse", play.now)
-    play.run(60)
-    assert (play.forest.phase, play.forest.reason) == ("Measuring", "Measuring")
-    play.store.said = evidence("worse", play.now)
-    play.run(2)
-    assert play.forest.phase == "RolledBack"
-
-
 def test_worse_outcomes_roll_back(play):
-    play.apply()
-    play.run(70)
+    play.apply(70)
     play.store.said = evidence("worse", play.now)
     play.run(2)
     assert (play.forest.phase, play.forest.reason) == ("RolledBack", "OutcomesWorse")
 
 
 def test_a_person_promotes_by_annotation_and_the_annotation_goes(play):
-    play.apply()
-    play.run(70)
-    play.kubernetes.annotate(ROLLOUT, promote="forest")
-    play.run(2)
+    play.apply(70)
+    play.annotate(promote="forest")
     assert play.status.last_promoted_digest == NEW
     assert play.status.history[0].by == "Annotation"
     assert play.kubernetes.resources[ROLLOUT]["annotations"] == {}
@@ -354,26 +334,19 @@ def test_a_person_promotes_by_annotation_and_the_annotation_goes(play):
 
 
 def test_a_person_rolls_back_and_lets_it_try_again(play):
-    play.apply()
-    play.run(70)
-    play.kubernetes.annotate(ROLLOUT, rollback="forest")
-    play.run(2)
+    play.apply(70)
+    play.annotate(rollback="forest")
     assert (play.forest.phase, play.weights()) == ("RolledBack", {"baseline": 10_000})
-    play.kubernetes.annotate(ROLLOUT, promote="forest")
-    play.run(2)
+    play.annotate(promote="forest")
     assert play.reasons()[-1] == "RequestRefused"
-    play.kubernetes.annotate(ROLLOUT, retry="forest")
-    play.run(3)
+    play.annotate(3, retry="forest")
     assert (play.forest.phase, play.forest.weight) == ("Progressing", 100)
 
 
 def test_a_person_brings_the_baseline_before_back(play):
-    play.apply()
-    play.run(10)
-    play.kubernetes.annotate(ROLLOUT, promote="forest")
-    play.run(5)
-    play.kubernetes.annotate(ROLLOUT, rollback="baseline")
-    play.run(5)
+    play.apply(10)
+    play.annotate(5, promote="forest")
+    play.annotate(5, rollback="baseline")
     assert play.status.baseline.digest == BASE
     assert play.status.history[0].event == "BaselineRestored"
     assert play.forest.phase == "RolledBack"
@@ -381,19 +354,15 @@ def test_a_person_brings_the_baseline_before_back(play):
 
 
 def test_a_request_for_nobody_is_refused_aloud(play):
-    play.apply()
-    play.run(2)
-    play.kubernetes.annotate(ROLLOUT, promote="nobody")
-    play.run(2)
+    play.apply(2)
+    play.annotate(promote="nobody")
     assert "no candidate of this name" in play.kubernetes.events[-1].message
     assert play.kubernetes.resources[ROLLOUT]["annotations"] == {}
 
 
 def test_a_request_is_acted_on_once_though_its_annotation_stays(play):
-    play.apply()
-    play.run(10)
-    play.kubernetes.annotate(ROLLOUT, promote="forest")
-    play.run(5)
+    play.apply(10)
+    play.annotate(5, promote="forest")
     play.kubernetes.fail_writes = ["annotations"]
     play.kubernetes.annotate(ROLLOUT, rollback="baseline")
     for _ in range(5):
@@ -406,54 +375,40 @@ def test_a_request_is_acted_on_once_though_its_annotation_stays(play):
 
 
 def test_a_repository_of_manifests_may_stay_as_it_is_after_a_promotion_or_follow_it(play):
-    play.apply()
-    play.run(10)
-    play.kubernetes.annotate(ROLLOUT, promote="forest")
-    play.run(5)
+    play.apply(10)
+    play.annotate(5, promote="forest")
     generation = play.store.newest.generation
-    play.apply()
-    play.run(5)
+    play.apply(5)
     assert play.status.baseline.digest == NEW
-    play.apply(baseline={"digest": NEW}, candidates=[])
-    play.run(5)
+    play.apply(5, baseline={"digest": NEW}, candidates=[])
     assert (play.status.baseline.digest, play.store.newest.generation) == (NEW, generation)
-    play.apply(baseline={"digest": OTHER}, candidates=[])
-    play.run(5)
+    play.apply(5, baseline={"digest": OTHER}, candidates=[])
     assert (play.status.baseline.digest, play.status.history[0].event) == (OTHER, "BaselineChanged")
 
 
-def test_another_digest_under_a_name_starts_anew(play):
-    play.apply()
-    play.run(150)
-    assert play.forest.weight > 100
-    play.apply(candidates=[{"name": "forest", "digest": OTHER, "trafficPercent": 50}])
+@pytest.mark.parametrize(
+    ("digest", "percent", "phase", "weight"),
+    [(OTHER, 50, "Loading", 0), (NEW, 20, "Measuring", 2000)],
+    ids=["another digest starts anew", "another share counts at once"],
+)
+def test_a_changed_candidate(play, digest, percent, phase, weight):
+    play.apply(160)
+    play.apply(candidates=[{"name": "forest", "digest": digest, "trafficPercent": percent}])
     play.look()
-    assert (play.forest.phase, play.forest.weight) == ("Loading", 0)
-
-
-def test_a_changed_share_counts_at_once(play):
-    play.apply()
-    play.run(160)
-    play.apply(candidates=[{"name": "forest", "digest": NEW, "trafficPercent": 20}])
-    play.look()
-    assert play.weights()["forest"] == 2000
+    assert (play.forest.phase, play.forest.weight) == (phase, weight)
 
 
 def test_another_salt_waits_until_no_candidate_has_users(play):
-    play.apply()
-    play.run(10)
+    play.apply(10)
     assert play.store.newest.salt == "repurchase"
-    play.apply(assignment={"salt": "spring"})
-    play.run(10)
+    play.apply(10, assignment={"salt": "spring"})
     assert play.store.newest.salt == "repurchase"
-    play.kubernetes.annotate(ROLLOUT, rollback="forest")
-    play.run(3)
+    play.annotate(3, rollback="forest")
     assert play.store.newest.salt == "spring"
 
 
 def test_a_lost_document_is_published_again_once_the_store_is_back(play):
-    play.apply()
-    play.run(70)
+    play.apply(70)
     before = play.store.newest
     play.store.newest = None
     play.store.away = True
@@ -480,8 +435,7 @@ def test_a_restart_at_any_moment_changes_nothing(play):
 def test_what_could_not_be_written_is_written_later_and_comes_to_the_same(write):
     steady, troubled = Play(), Play()
     for each in (steady, troubled):
-        each.apply()
-        each.run(10)
+        each.apply(10)
     troubled.kubernetes.fail_writes = [write]
     for each in (steady, troubled):
         each.kubernetes.annotate(ROLLOUT, promote="forest")
@@ -499,22 +453,19 @@ def test_what_could_not_be_written_is_written_later_and_comes_to_the_same(write)
 
 
 def test_deleting_a_rollout_releases_the_predictors_and_numbers_keep_rising(play):
-    play.apply()
-    play.run(10)
+    play.apply(10)
     generation = play.store.newest.generation
     del play.kubernetes.resources[ROLLOUT]
     for _ in range(2):
         play.look()
         assert play.store.newest.released
         assert play.store.newest.generation == generation + 1
-    play.apply()
-    play.run(3)
+    play.apply(3)
     assert play.store.newest.generation > generation + 1
 
 
 def test_document_is_newer_than_what_predictors_have_applied_where_none_is_published(play):
-    play.apply()
-    play.run(10)
+    play.apply(10)
     applied = play.store.newest
     play.predictors.deaf = {pod.name for pod in play.kubernetes.pods()}
     del play.kubernetes.resources[ROLLOUT]
@@ -538,9 +489,8 @@ class CountedStore(BundleStore):
 def with_models(models: BundleStore, base: str, new: str) -> Play:
     play = Play(models=models)
     play.apply(
-        baseline={"digest": base}, candidates=[{"name": "forest", "digest": new, "trafficPercent": 50}]
+        10, baseline={"digest": base}, candidates=[{"name": "forest", "digest": new, "trafficPercent": 50}]
     )
-    play.run(10)
     return play
 
 
@@ -550,8 +500,7 @@ async def test_a_new_cluster_serves_the_promoted_model(tmp_path: Path) -> None:
     models.set_latest(base)
     play = with_models(models, base, new)
     assert models.latest() == base
-    play.kubernetes.annotate(ROLLOUT, promote="forest")
-    play.run(2)
+    play.annotate(promote="forest")
     assert models.latest() == new
     # The resource, the routing document and every process are lost; the bucket is left.
     rebuilt = ConfiguredModel(
@@ -565,8 +514,7 @@ async def test_a_new_cluster_serves_the_promoted_model(tmp_path: Path) -> None:
     play.restart()
     play.run(2)
     assert models.latest() == new
-    play.kubernetes.annotate(ROLLOUT, rollback="baseline")
-    play.run(2)
+    play.annotate(rollback="baseline")
     assert models.latest() == base
 
 
@@ -594,25 +542,20 @@ def test_a_bundle_that_no_trusted_key_signed_never_gets_users(tmp_path: Path) ->
     play = with_models(models, base, new)
     assert play.weights() == {"baseline": 10_000, "forest": 0}
     assert "not signed by any key" in play.forest.message
-    play.kubernetes.annotate(ROLLOUT, promote="forest")
-    play.run(10)
+    play.annotate(10, promote="forest")
     assert (play.forest.phase, play.forest.weight) == ("RolledBack", 0)
     verified = models.verified
     BundleStore(url, signing_key=key).sign(new)
     play.run(5)
     assert models.verified == verified, "nothing is fetched for a candidate that was rolled back"
-    play.kubernetes.annotate(ROLLOUT, retry="forest")
-    play.run(5)
+    play.annotate(5, retry="forest")
     assert play.forest.weight > 0
     assert models.verified == verified + 1
 
 
 def test_a_second_rollout_waits_for_the_first(play):
-    play.apply()
-    play.run(10)
-    play.kubernetes.apply(
-        "shop/second", spec(baseline={"digest": OTHER}).model_dump(mode="json", by_alias=True)
-    )
+    play.apply(10)
+    play.apply(rollout="shop/second", baseline={"digest": OTHER})
     play.look()
     assert play.kubernetes.resources["shop/second"]["status"]["phase"] == "Blocked"
     assert play.store.newest.rollout == ROLLOUT
@@ -625,7 +568,7 @@ def test_a_second_rollout_waits_for_the_first(play):
 def test_a_second_rollout_waits_also_while_the_document_is_unsigned_or_lost(play, lost):
     play.store.signing = play.store.trusted = "operator"
     first, second = "shop/second", ROLLOUT
-    play.kubernetes.apply(first, spec(baseline={"digest": OTHER}).model_dump(mode="json", by_alias=True))
+    play.apply(rollout=first, baseline={"digest": OTHER})
     play.look()
     play.apply()
     play.kubernetes.resources = {key: play.kubernetes.resources[key] for key in (second, first)}
@@ -656,8 +599,7 @@ def test_rollouts_that_have_both_routed_do_not_block_each_other_for_a_lost_docum
 
 
 def test_an_unchanged_document_is_signed_again_by_a_new_key(play):
-    play.apply()
-    play.run(10)
+    play.apply(10)
     before = list(play.store.written)
     play.store.signing = "new"
     play.look()
@@ -667,8 +609,7 @@ def test_an_unchanged_document_is_signed_again_by_a_new_key(play):
 
 
 def test_a_spec_that_cannot_be_read_holds_what_is_served(play):
-    play.apply()
-    play.run(70)
+    play.apply(70)
     before = play.store.newest
     play.kubernetes.resources[ROLLOUT]["spec"]["steps"] = [{"trafficPercent": 50}, {"trafficPercent": 10}]
     assert play.look() == [True]
@@ -687,8 +628,7 @@ def test_a_dry_run_decides_and_writes_nothing():
 
 
 def test_gauges_tell_of_the_arms_and_are_forgotten_with_the_rollout(play):
-    play.apply()
-    play.run(3)
+    play.apply(3)
     labels = {"rollout": ROLLOUT, "arm": "forest", "digest": NEW}
     assert play.metrics.registry.get_sample_value("reprise_rollout_arm_weight", labels) == 0.01
     del play.kubernetes.resources[ROLLOUT]

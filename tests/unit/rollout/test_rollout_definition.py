@@ -44,26 +44,19 @@ def test_every_field_is_explained(part):
     assert [path for path in silent if path] == []
 
 
-def test_the_schema_is_structural():
+def test_the_schema_is_structural_and_the_lists_of_a_spec_are_bounded():
     for path, node in nodes(schema()):
         assert "type" in node, path
         assert not {"$ref", "anyOf", "additionalProperties", "title"} & node.keys(), path
         assert ("items" in node) == (node["type"] == "array"), path
-
-
-def test_lists_and_texts_that_rules_look_at_are_bounded():
-    for path, node in nodes(schema()["properties"]["spec"]):
-        if node["type"] == "array":
+        if path.startswith(".spec") and node["type"] == "array":
             assert "maxItems" in node, path
 
 
-def test_there_are_examples():
-    assert EXAMPLES
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_a_spec(example):
-    for resource in yaml.safe_load_all(example.read_text()):
+def test_the_examples_are_specs():
+    resources = [each for example in EXAMPLES for each in yaml.safe_load_all(example.read_text())]
+    assert resources
+    for resource in resources:
         assert resource["kind"] == "ModelRollout"
         RolloutSpec.parse(resource["spec"])
 
@@ -73,11 +66,8 @@ def test_an_example_is_a_spec(example):
     [
         ({}, "spec.baseline: Field required"),
         ({"baseline": {"digest": "latest"}}, "spec.baseline.digest: String should match pattern"),
-        ({"baseline": {"digest": "sha256:" + "a" * 64}, "suspended": True}, "spec.suspended: Extra inputs"),
-        (
-            {"baseline": {"digest": "sha256:" + "a" * 64}, "analysis": {"metrics": [{"type": "ErrorRate"}]}},
-            "maxRatio is required",
-        ),
+        ({"baseline": BASELINE, "suspended": True}, "spec.suspended: Extra inputs"),
+        ({"baseline": BASELINE, "analysis": {"metrics": [{"type": "ErrorRate"}]}}, "maxRatio is required"),
     ],
 )
 def test_a_spec_that_is_none_names_the_field(content, says):
