@@ -114,8 +114,3 @@ def test_wrong_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name
     monkeypatch.setenv(name, value)
     with pytest.raises(InvalidSettingsError, match=name):
         PredictorSettings.load(model_store="models")
-
-
-def test_missing_model_store_is_named() -> None:
-    with pytest.raises(InvalidSettingsError, match="MODEL_STORE: Field required"):
-        PredictorSettings.load()

@@ -16,11 +16,11 @@ LOW = (1000,) * 2 + (0,) * 19
 class World:
     """An arm that has given scores, and a clock."""
 
-    def __init__(self, reference: Histogram = EVALUATION) -> None:
-        self.counts: dict[tuple[str, ...], tuple[int, ...]] = {}
+    def __init__(self, counts: tuple[int, ...], reference: Histogram = EVALUATION) -> None:
+        self.counts = counts
         self.now = 0.0
         self._registry = CollectorRegistry()
-        ScoreDrift(self._registry, lambda: self.counts, lambda: {ARM: reference}, lambda: self.now)
+        ScoreDrift(self._registry, lambda: {ARM: self.counts}, lambda: {ARM: reference}, lambda: self.now)
 
     def index(self) -> float | None:
         return self._registry.get_sample_value(
@@ -28,36 +28,21 @@ class World:
         )
 
 
-def test_scores_like_those_of_the_evaluation_do_not_drift() -> None:
-    world = World()
-    world.counts = {ARM: EVEN}
-    assert world.index() == pytest.approx(0.0, abs=1e-9)
-
-
-def test_scores_of_another_population_drift_far_beyond_the_limit() -> None:
-    world = World()
-    world.counts = {ARM: LOW}
-    found = world.index()
+def test_scores_like_those_of_the_evaluation_do_not_drift_and_others_do() -> None:
+    assert World(EVEN).index() == pytest.approx(0.0, abs=1e-9)
+    found = World(LOW).index()
     assert found is not None
     assert found > 1.0
 
 
-def test_too_few_scores_have_no_index() -> None:
-    world = World()
-    world.counts = {ARM: (MIN_SCORES - 1,) + (0,) * 20}
-    assert world.index() is None
+def test_too_few_scores_or_no_evaluation_have_no_index() -> None:
+    assert World((MIN_SCORES - 1,) + (0,) * 20).index() is None
+    assert World(EVEN, Histogram(edges=(), counts=())).index() is None
 
 
 def test_only_the_last_hour_counts() -> None:
-    world = World()
-    world.counts = {ARM: LOW}
+    world = World(LOW)
     world.index()
     world.now = WINDOW_SECONDS
-    world.counts = {ARM: tuple(np.add(LOW, EVEN).tolist())}
+    world.counts = tuple(np.add(LOW, EVEN).tolist())
     assert world.index() == pytest.approx(0.0, abs=1e-9)
-
-
-def test_an_arm_without_an_evaluation_has_no_drift() -> None:
-    world = World(Histogram(edges=(), counts=()))
-    world.counts = {ARM: EVEN}
-    assert world.index() is None

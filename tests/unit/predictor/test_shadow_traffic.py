@@ -1,23 +1,14 @@
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from reprise.bundle import BundleStore
 from reprise.predictor.handlers.request_decoder import RequestDecoder
-from reprise.predictor.metrics import ArmMetrics
-from reprise.predictor.models.loaded_model import LoadedArm
-from reprise.predictor.services.bundle_loader import load_bundle
-from reprise.predictor.services.scorer import score_batch
-from reprise.predictor.services.shadow_traffic import ShadowTraffic
 from reprise.routing import RoutingDocument, Share, allocate
 from support.fake_log import FakeLogProducer
-from support.fake_reader import FakeReader
-from support.predictor import NOW_US, RunningPredictor, published, running_predictor
+from support.predictor import RunningPredictor, published, running_predictor
 from support.served_bundles import HUGE, bundle_files, small_plan
 from support.waiting import wait_until
 
@@ -98,55 +89,24 @@ def test_shadow_of_another_plan_reads_its_own_rows(predictor: RunningPredictor, 
     assert predictor.reader.round_trips == trips + 4
 
 
-def test_response_does_not_wait_for_the_shadow(predictor: RunningPredictor, tmp_path: Path) -> None:
+def test_response_does_not_wait_for_the_shadow_and_scores_beyond_the_capacity_are_dropped(
+    tmp_path: Path,
+) -> None:
+    published(tmp_path, bundle_files())
     candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
-    shadowed(predictor, candidate)
-    context = predictor.context
-    request = RequestDecoder(("view",), 1).decode(json.dumps(ASK).encode())
+    with running_predictor(tmp_path, shadow_capacity=64) as predictor:
+        shadowed(predictor, candidate)
+        context = predictor.context
+        request = RequestDecoder(("view",), 1).decode(json.dumps(ASK).encode())
 
-    async def ask() -> tuple[float, float]:
-        await context.service.predict(context.router.table, request)
-        return scored(predictor, candidate), predictor.metric("reprise_predictor_shadow_waiting")
+        async def ask() -> tuple[float, float]:
+            for _ in range(70):
+                await context.service.predict(context.router.table, request)
+            return scored(predictor, candidate), predictor.metric("reprise_predictor_shadow_waiting")
 
-    assert predictor.call(ask) == (0, 1)
-    wait_until("it scores afterwards", lambda: scored(predictor, candidate) == 1, 5, every=0.005)
-
-
-def loaded_arm(tmp_path: Path, name: str, registry: CollectorRegistry) -> LoadedArm:
-    store = BundleStore(str(tmp_path))
-    model = load_bundle(store.fetch(store.publish(bundle_files())), "reprise")
-    return LoadedArm(name, model, ArmMetrics(registry).meter(name, model.digest))
-
-
-async def test_scores_beyond_the_capacity_are_dropped_and_counted(tmp_path: Path) -> None:
-    registry = CollectorRegistry()
-    arm = loaded_arm(tmp_path, "quiet", registry)
-    shadows = ShadowTraffic(FakeReader(), 10, registry)
-    requests = (
-        RequestDecoder(("view",), 100).decode_batch(json.dumps({"requests": [ASK] * 8}).encode()).requests
-    )
-    rows = await FakeReader().read(
-        [(s.codec, b"") for s in (arm.model.user, arm.model.product, arm.model.pair)]
-    )
-    for _ in range(3):
-        shadows.submit([arm], arm, requests[0], NOW_US, rows, None)
-    blocks = await FakeReader().read_blocks(
-        [
-            (s.codec, [["?"] * 8] * len(s.codec.view.join_keys))
-            for s in (arm.model.user, arm.model.product, arm.model.pair)
-        ]
-    )
-    answered = score_batch(arm, range(8), requests, [NOW_US] * 8, blocks)
-    shadows.submit_batch([arm], answered, blocks, None)
-
-    def value(name: str) -> Any:
-        return registry.get_sample_value(name)
-
-    assert value("reprise_predictor_shadow_dropped_total") == 8
-    assert value("reprise_predictor_shadow_waiting") == 3
-    task = asyncio.create_task(shadows.run())
-    while value("reprise_predictor_shadow_waiting"):
-        await asyncio.sleep(0)
-    shadows.submit_batch([arm], answered, blocks, None)
-    assert value("reprise_predictor_shadow_dropped_total") == 8
-    task.cancel()
+        assert predictor.call(ask) == (0, 64)
+        assert predictor.metric("reprise_predictor_shadow_dropped_total") == 6
+        wait_until("it scores afterwards", lambda: scored(predictor, candidate) == 64, 5, every=0.005)
+        predictor.client.post("/predict/batch", json={"requests": [ASK] * 100})
+        wait_until("a chunk is scored", lambda: scored(predictor, candidate) == 128, 5, every=0.005)
+        assert predictor.metric("reprise_predictor_shadow_dropped_total") == 6 + 36
