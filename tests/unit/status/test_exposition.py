@@ -17,13 +17,10 @@ def test_page_of_the_client_library_is_read_with_labels_and_escapes() -> None:
     }
 
 
-def test_metrics_of_others_are_left_out() -> None:
+def test_metrics_of_others_are_left_out_and_what_is_not_there_is_none() -> None:
     samples = parse('go_goroutines 7\nreprise_ready 1\npython_info{version="3"} 1\n')
     assert list(samples.series) == ["reprise_ready"]
-
-
-def test_series_that_is_not_there_is_none_and_not_zero() -> None:
-    assert parse("reprise_ready 1\n").one("reprise_predictor_store_up") is None
+    assert samples.one("reprise_predictor_store_up") is None
 
 
 @pytest.mark.parametrize("text", ["", "<html>", "reprise_ready one\n", 'reprise_ready{a="b 1\n', "up 1\n"])

@@ -1,13 +1,11 @@
 """Each sentence of the verdict, from the metrics that give rise to it."""
 
-import inspect
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reprise.status.analysis import findings
 from reprise.status.report import Finding, Report
 from reprise.status.scrape.exposition import parse
 from reprise.status.scrape.snapshot import Alert, ProcessSnapshot
@@ -237,15 +235,3 @@ def test_prometheus_that_does_not_answer_is_a_finding() -> None:
     finding = only(with_alerts(problem="Prometheus: it refuses the connection"))
     assert finding.level == "watch"
     assert finding.sentence == "The alerts are not known: Prometheus: it refuses the connection."
-
-
-def test_the_worst_comes_first() -> None:
-    report = two_looks(materializer=[silent()], archiver=[silent()])
-    assert [finding.level for finding in report.verdict.findings] == ["bad", "watch"]
-    assert report.verdict.sentence.startswith("No materializer answers")
-
-
-@pytest.mark.parametrize("rule", findings.RULES)
-def test_every_section_that_is_named_is_in_the_runbook(rule: object) -> None:
-    named = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', inspect.getsource(rule)))  # type: ignore[arg-type]
-    assert {name for name in named if not name.startswith("reprise-")} <= SECTIONS

@@ -20,7 +20,6 @@ from support.seen_platform import (
     materializer,
     predictor,
     process,
-    producer,
     reported,
     routed,
     silent,
@@ -38,21 +37,6 @@ def test_rates_and_quantiles_of_two_looks() -> None:
     assert report.value("latency_p50") == pytest.approx(0.0255)
     assert report.value("freshness_p95") == pytest.approx(0.0095)
     assert report.value("lag") == 0
-
-
-def test_restart_and_scaling_leave_the_rates_what_they_are() -> None:
-    def two(at: float, first: float, second: float) -> Report:
-        return reported(
-            healthy(0, predictor=[process(predictor(1000))]),
-            healthy(5, predictor=[process(predictor(1100))]),
-            healthy(
-                at,
-                predictor=[process(predictor(first)), process(predictor(second), "10.0.0.2:9090")],
-            ),
-        )
-
-    assert two(10, 1200, 987_654).value("request_rate") == 20
-    assert two(10, 60, 987_654).value("request_rate") == 16
 
 
 def test_one_look_tells_what_stands_and_no_rates() -> None:
@@ -115,11 +99,17 @@ def test_model_with_what_it_is_held_against() -> None:
     assert model.trained_at.hour == 1
 
 
+def loads(digest: str) -> dict[str, float]:
+    """Return what a predictor exposes that has loaded a model."""
+    return {
+        "reprise_ready": 1,
+        f'reprise_predictor_model_info{{digest="{digest}",plan_hash="p",schema_hash="s"}}': 1,
+    }
+
+
 def test_model_that_most_predictors_answer_with() -> None:
-    info = f'reprise_predictor_model_info{{digest="{OTHER}",plan_hash="p",schema_hash="s"}}'
-    new = process({"reprise_ready": 1, info: 1}, "10.0.0.9:9090")
     old = [process(predictor(), f"10.0.0.{n}:9090") for n in (1, 2)]
-    report = reported(healthy(0, predictor=[new, *old]))
+    report = reported(healthy(0, predictor=[process(loads(OTHER), "10.0.0.9:9090"), *old]))
     assert report.model is not None
     assert report.model.digest == DIGEST
     [arm] = report.arms
@@ -127,8 +117,7 @@ def test_model_that_most_predictors_answer_with() -> None:
 
 
 def test_model_without_details_is_reported_by_its_digest() -> None:
-    info = f'reprise_predictor_model_info{{digest="{OTHER}",plan_hash="p",schema_hash="s"}}'
-    model = reported(healthy(0, predictor=[process({"reprise_ready": 1, info: 1})])).model
+    model = reported(healthy(0, predictor=[process(loads(OTHER))])).model
     assert model is not None
     assert (model.digest, model.auc.unknown) == (OTHER, "no predictor reports it")
 
@@ -160,51 +149,44 @@ def test_rollout_that_released_the_predictors_leaves_the_configured_model() -> N
     assert report.rollout.generation == 9
 
 
-def test_jobs_as_the_pushgateway_keeps_them() -> None:
-    series = {
-        'reprise_job_end_timestamp_seconds{job="reprise-trainer"}': NOON - 60,
-        'reprise_job_duration_seconds{job="reprise-trainer"}': 12.5,
-        'reprise_job_failed{job="reprise-trainer"}': 0,
-        'reprise_trainer_evaluation{job="reprise-trainer",measure="roc_auc",scorer="model",slice="overall"}': 0.8,
-        'reprise_trainer_events{job="reprise-trainer"}': 1234,
-        'reprise_outcomes_mismatches{job="reprise-outcomes"}': 0,
-        'reprise_outcomes_checked_values{job="reprise-outcomes"}': 500,
-    }
+def jobs_of(**values: dict[str, float]) -> Report:
+    """Return the report of a platform whose jobs pushed these values, each after ``reprise_``."""
+    series = {}
+    for job, pushed in values.items():
+        for name, value in pushed.items():
+            metric, _, labels = name.partition("{")
+            series[f'reprise_{metric}{{job="reprise-{job}"{"," + labels if labels else "}"}'] = value
     services = {service.name: service.processes for service in healthy(0).services}
-    report = reported(look(0, services, jobs=parse(exposed(series))))
-    trainer, outcomes, backfill = report.jobs
-    assert (trainer.took_seconds, trainer.failed, trainer.notes) == (
-        12.5,
-        False,
-        ("AUC 0.800", "from 1,234 events"),
-    )
+    return reported(look(0, services, jobs=parse(exposed(series))))
+
+
+def test_jobs_as_the_pushgateway_keeps_them() -> None:
+    ended = {"job_end_timestamp_seconds": NOON - 60, "job_failed": 0}
+    auc = 'trainer_evaluation{measure="roc_auc",scorer="model",slice="overall"}'
+    report = jobs_of(
+        trainer={**ended, "job_duration_seconds": 12.5, auc: 0.8, "trainer_events": 1234},
+        outcomes={"outcomes_mismatches": 0, "outcomes_checked_values": 500},
+        scoring={**ended, "scoring_pairs": 41_234},
+        demand={
+            **ended, "job_failed": 1, "demand_units": 8_021.4, 'demand_backtest_wape{method="forecast"}': 0.184
+        },
+    )  # fmt: skip
+    trainer, outcomes, backfill, scores, demand = report.jobs
+    assert (trainer.took_seconds, trainer.failed) == (12.5, False)
+    assert trainer.notes == ("AUC 0.800", "from 1,234 events")
     assert outcomes.unknown == backfill.unknown == "it has not run since the Pushgateway began"
     assert (report.value("mismatches"), report.value("checked_values")) == (0, 500)
-
-
-def test_jobs_of_the_night_are_shown_where_they_have_run() -> None:
-    series = {
-        'reprise_job_end_timestamp_seconds{job="reprise-scoring"}': NOON - 60,
-        'reprise_scoring_pairs{job="reprise-scoring"}': 41_234,
-        'reprise_job_end_timestamp_seconds{job="reprise-demand"}': NOON - 50,
-        'reprise_job_failed{job="reprise-demand"}': 1,
-        'reprise_demand_units{job="reprise-demand"}': 8_021.4,
-        'reprise_demand_backtest_wape{job="reprise-demand",method="forecast"}': 0.184,
-    }
-    services = {service.name: service.processes for service in healthy(0).services}
-    *_, scores, demand = reported(look(0, services, jobs=parse(exposed(series)))).jobs
     assert (scores.title, scores.failed, scores.notes) == ("Scores", False, ("41,234 pairs",))
-    assert (demand.title, demand.failed, demand.notes) == (
-        "Demand",
-        True,
-        ("8,021 units expected", "WAPE 18.4%"),
-    )
+    assert (demand.title, demand.failed) == ("Demand", True)
+    assert demand.notes == ("8,021 units expected", "WAPE 18.4%")
 
 
-def test_without_a_pushgateway_nothing_is_known_of_jobs_and_parity() -> None:
-    report = reported(healthy(0))
-    assert {job.unknown for job in report.jobs} == {"no Pushgateway is configured"}
-    assert report.figures["mismatches"].unknown == "no Pushgateway is configured"
+def test_jobs_of_the_night_are_left_out_where_they_have_not_run() -> None:
+    assert [job.title for job in jobs_of(trainer={"job_failed": 0}).jobs] == [
+        "Training",
+        "Outcomes",
+        "Backfill",
+    ]
 
 
 def test_every_metric_that_is_read_exists() -> None:
@@ -226,8 +208,3 @@ def test_failures_of_ours_are_those_of_the_alerts() -> None:
     rules = (Path(__file__).parents[3] / "charts/reprise/files/rules.yaml").read_text()
     [outcomes] = set(re.findall(r'reprise_predictor_requests_total\{outcome=~"([^"]+)"\}', rules))
     assert set(outcomes.split("|")) == SERVER_ERRORS
-
-
-def test_report_survives_json() -> None:
-    report = reported(healthy(0), healthy(5, producer=[process(producer())]))
-    assert Report.model_validate_json(report.model_dump_json()) == report

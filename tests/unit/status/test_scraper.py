@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from reprise.status.app import StatusMetrics
 from reprise.status.scrape.exposition import UnreadableError
 from reprise.status.scrape.scraper import Scraper
-from reprise.status.scrape.snapshot import Snapshot
+from reprise.status.scrape.snapshot import ProcessSnapshot, Snapshot
 from reprise.status.settings import StatusSettings
 from support.seen_platform import DIGEST, exposed, model_info, predictor, producer, routed
 
@@ -65,6 +65,13 @@ class Platform:
     async def look(self, targets: str, **options: str | None) -> Snapshot:
         return await self.scraper(targets, **options).scrape()
 
+    async def one_process(self) -> ProcessSnapshot:
+        """Return what is found of the producer at 10.0.0.1:8001."""
+        self.hosts["p"] = ["10.0.0.1"]
+        [service] = (await self.look("producer=http://p:8001")).services
+        [process] = service.processes
+        return process
+
 
 async def test_a_host_with_several_addresses_is_several_processes() -> None:
     platform = Platform(pods=["10.0.0.1", "10.0.0.2"])
@@ -104,46 +111,41 @@ async def test_a_name_with_several_targets_is_one_service() -> None:
     assert service.problems == ("nothing has the name gone",)
 
 
-async def test_the_model_is_asked_for_once() -> None:
+async def test_the_model_is_asked_for_until_it_is_told_and_then_never_again() -> None:
     platform = Platform(pods=["10.0.0.1"])
     platform.predictor("10.0.0.1:9090")
-    scraper = platform.scraper("predictor=http://pods:9090")
-    for _ in range(3):
-        found = await scraper.scrape()
-    assert platform.asked.count("10.0.0.1:9090/model/info") == 1
-    assert set(found.models) == {DIGEST}
-
-
-async def test_a_model_that_could_not_be_told_is_asked_for_again() -> None:
-    platform = Platform(pods=["10.0.0.1"])
-    platform.predictor("10.0.0.1:9090")
-    told = platform.answers["10.0.0.1:9090/model/info"]
-    platform.answers["10.0.0.1:9090/model/info"] = httpx.Response(200, json={"digest": 5})
+    address = "10.0.0.1:9090/model/info"
+    told, platform.answers[address] = platform.answers[address], httpx.Response(200, json={"digest": 5})
     scraper = platform.scraper("predictor=http://pods:9090")
     assert (await scraper.scrape()).models == {}
-    platform.answers["10.0.0.1:9090/model/info"] = told
-    assert set((await scraper.scrape()).models) == {DIGEST}
+    platform.answers[address] = told
+    for _ in range(3):
+        assert set((await scraper.scrape()).models) == {DIGEST}
+    assert platform.asked.count(address) == 2
 
 
-async def test_why_a_process_is_not_ready_is_in_its_own_words() -> None:
-    platform = Platform(p=["10.0.0.1"])
-    platform.producer("10.0.0.1:8001")
-    platform.answers["10.0.0.1:8001/ready"] = httpx.Response(503, json={"detail": "the log is away"})
-    [service] = (await platform.look("producer=http://p:8001")).services
-    [process] = service.processes
-    assert (process.ready, process.reason) == (False, "the log is away")
-
-
-@pytest.mark.parametrize(("ready", "expected"), [(1, True), (0, False), (None, True)])
-async def test_without_an_address_for_readiness_the_metric_tells(ready: int | None, expected: bool) -> None:
-    platform = Platform(p=["10.0.0.1"])
-    series = {"reprise_rollout_routing_generation": 1.0} | ({} if ready is None else {"reprise_ready": ready})
-    platform.answers = {
-        "10.0.0.1:9090/metrics": httpx.Response(200, text=exposed(series)),
-        "10.0.0.1:9090/ready": httpx.Response(404),
-    }
-    [service] = (await platform.look("rollout=http://p:9090")).services
-    assert service.processes[0].ready is expected
+@pytest.mark.parametrize(
+    ("answer", "series", "expected"),
+    [
+        (
+            httpx.Response(503, json={"detail": "the log is away"}),
+            {"reprise_ready": 1},
+            (False, "the log is away"),
+        ),
+        (httpx.Response(404), {"reprise_ready": 1}, (True, None)),
+        (httpx.Response(404), {"reprise_ready": 0}, (False, "it does not say why")),
+        (httpx.Response(404), {"reprise_rollout_routing_generation": 1}, (True, None)),
+    ],
+    ids=["in its own words", "by the metric", "not by the metric", "only metrics"],
+)
+async def test_whether_a_process_is_ready(
+    answer: Answer, series: dict[str, float], expected: tuple[bool, str | None]
+) -> None:
+    platform = Platform()
+    metrics = httpx.Response(200, text=exposed(series))
+    platform.answers = {"10.0.0.1:8001/metrics": metrics, "10.0.0.1:8001/ready": answer}
+    process = await platform.one_process()
+    assert (process.ready, process.reason) == expected
 
 
 @pytest.mark.parametrize(
@@ -162,10 +164,9 @@ async def test_without_an_address_for_readiness_the_metric_tells(ready: int | No
     ],
 )
 async def test_a_process_that_tells_nothing_is_there_with_the_reason(answer: Answer, reason: str) -> None:
-    platform = Platform(p=["10.0.0.1"])
+    platform = Platform()
     platform.answers["10.0.0.1:8001/metrics"] = answer
-    [service] = (await platform.look("producer=http://p:8001")).services
-    [process] = service.processes
+    process = await platform.one_process()
     assert (process.samples, process.ready, process.problem) == (None, False, reason)
 
 

@@ -66,12 +66,8 @@ def test_json_tells_the_same(client: TestClient) -> None:
     assert report.title == "shop <1>"
 
 
-def test_health_and_metrics_are_as_of_every_service(client: TestClient) -> None:
-    assert client.get("/health").json() == {"status": "ok"}
-    metrics = client.get("/metrics").text
-    assert "reprise_ready 1.0" in metrics
-    assert 'reprise_status_verdict{level="bad"} 1.0' in metrics
-    assert client.get("/nothing").json()["type"] == "urn:reprise:problem:not-found"
+def test_the_level_of_the_platform_is_a_metric(client: TestClient) -> None:
+    assert 'reprise_status_verdict{level="bad"} 1.0' in client.get("/metrics").text
 
 
 def test_before_the_first_look_is_over_it_says_so() -> None:
@@ -138,14 +134,3 @@ async def test_a_verdict_is_logged_when_it_changes_and_only_then() -> None:
         await watched.poll()
         await watched.poll()
     assert [line["sentence"] for line in logs if line["event"] == "verdict"] == ["Everything is ready."]
-
-
-async def test_looking_that_breaks_makes_the_process_unready_and_is_not_hidden() -> None:
-    async def look() -> Snapshot:
-        raise RuntimeError("a bug")
-
-    watched = watch(look)
-    with capture_logs() as logs, pytest.raises(RuntimeError):
-        await watched.run()
-    assert watched.reasons_not_ready() == ["polling the services has failed"]
-    assert [line["event"] for line in logs] == ["watch_failed"]

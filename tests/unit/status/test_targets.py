@@ -43,12 +43,6 @@ def test_settings_read_the_targets_and_say_which_is_wrong(monkeypatch: pytest.Mo
         StatusSettings.load()
 
 
-def test_settings_refuse_what_they_do_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STATUS_INTERVAL", "5")
-    with pytest.raises(InvalidSettingsError, match="did you mean STATUS_INTERVAL_SECONDS"):
-        StatusSettings.load()
-
-
 def test_by_default_the_services_of_this_machine_are_looked_at() -> None:
     settings = StatusSettings.load()
     assert {target.service: target.port for target in settings.targets} == {
