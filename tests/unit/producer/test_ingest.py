@@ -108,18 +108,17 @@ async def test_nothing_is_accepted_before_the_log_acknowledged_it(
     assert [result.outcome for result in await task] == ["accepted", "accepted"]
 
 
-async def test_event_that_the_log_did_not_take_is_unavailable_alone(
-    ingest: EventIngest, log: FakeLogProducer
+async def test_event_that_the_log_did_not_take_is_unavailable_alone_and_counted_as_failed(
+    ingest: EventIngest, log: FakeLogProducer, metrics: ProducerMetrics
 ) -> None:
     log.failure = lambda number: LogUnavailableError("disk full") if number == 1 else None
-    results = await ingest.accept([event(0), event(1), event(2)])
-    assert [result.outcome for result in results] == ["accepted", "unavailable", "accepted"]
+    results = await ingest.accept([event(0), event(1), event(2), {}])
+    assert [result.outcome for result in results] == ["accepted", "unavailable", "accepted", "rejected"]
     assert results[1].reason == "disk full"
-
-
-async def test_closed_log_is_unavailable(ingest: EventIngest, log: FakeLogProducer) -> None:
-    log.close(0)
-    assert [result.outcome for result in await ingest.accept([event()])] == ["unavailable"]
+    for outcome, count in ("accepted", 2), ("rejected", 1), ("failed", 1):
+        labels = {"source": "http", "outcome": outcome}
+        assert metrics.registry.get_sample_value("reprise_producer_events_total", labels) == count
+    assert metrics.registry.get_sample_value("reprise_producer_acknowledgement_seconds_count") == 1
 
 
 async def test_full_buffer_is_overload_for_what_does_not_fit(
@@ -130,21 +129,6 @@ async def test_full_buffer_is_overload_for_what_does_not_fit(
     await asyncio.sleep(0.01)
     log.acknowledge()
     assert [result.outcome for result in await task] == ["accepted", "accepted", "overloaded"]
-
-
-async def test_outcomes_are_counted(
-    ingest: EventIngest, log: FakeLogProducer, metrics: ProducerMetrics
-) -> None:
-    log.failure = lambda number: LogUnavailableError("away") if number == 1 else None
-    await ingest.accept([event(0), event(1), event(2), {}])
-    counted = {
-        outcome: metrics.registry.get_sample_value(
-            "reprise_producer_events_total", {"source": "http", "outcome": outcome}
-        )
-        for outcome in ("accepted", "rejected", "failed")
-    }
-    assert counted == {"accepted": 2, "rejected": 1, "failed": 1}
-    assert metrics.registry.get_sample_value("reprise_producer_acknowledgement_seconds_count") == 1
 
 
 async def test_errors_that_are_not_the_logs_are_not_hidden(ingest: EventIngest, log: FakeLogProducer) -> None:

@@ -18,9 +18,18 @@ def test_number_of_events_never_drifts_from_the_rate(rate: float, steps: list[fl
         now += step
 
 
-def test_nothing_is_due_twice() -> None:
-    limiter = RateLimiter(10, 0.0)
-    assert [limiter.take_due(now) for now in (0.0, 0.0, 0.05, 0.1, 0.1)] == [1, 0, 0, 1, 0]
+@pytest.mark.parametrize(
+    ("rate", "times", "due"),
+    [
+        (10, (0.0, 0.0, 0.05, 0.1, 0.1), [1, 0, 0, 1, 0]),
+        (100, (0.0, 0.5), [1, 50]),
+        (100, (0.0, 3600.0, 3600.5), [1, 1, 50]),
+    ],
+    ids=["nothing is due twice", "a short delay is made up for", "a standstill is not"],
+)
+def test_what_is_due(rate: float, times: tuple[float, ...], due: list[int]) -> None:
+    limiter = RateLimiter(rate, 0.0)
+    assert [limiter.take_due(now) for now in times] == due
 
 
 def test_wait_is_until_the_next_is_due() -> None:
@@ -28,16 +37,3 @@ def test_wait_is_until_the_next_is_due() -> None:
     limiter.take_due(0.0)
     assert limiter.seconds_to_next(0.03) == pytest.approx(0.07)
     assert limiter.seconds_to_next(0.5) == 0.0
-
-
-def test_short_delay_is_made_up_for() -> None:
-    limiter = RateLimiter(100, 0.0)
-    limiter.take_due(0.0)
-    assert limiter.take_due(0.5) == 50
-
-
-def test_standstill_is_not_made_up_for() -> None:
-    limiter = RateLimiter(100, 0.0)
-    limiter.take_due(0.0)
-    assert limiter.take_due(3600.0) == 1
-    assert limiter.take_due(3600.5) == 50
