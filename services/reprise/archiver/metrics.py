@@ -48,20 +48,11 @@ class ArchiverMetrics:
             buckets=_WRITE_BUCKETS,
             registry=registry,
         )
-        lag = Gauge(
-            "reprise_archiver_lag_records",
-            "Records of an assigned partition that are not yet read.",
-            ("topic", "partition"),
-            registry=registry,
-        )
-        self.lag = PartitionGauge(lag)
-        unreadable = Gauge(
-            "reprise_archiver_unreadable_offset",
-            "Offset at which a partition is paused because its records cannot be decoded.",
-            ("topic", "partition"),
-            registry=registry,
-        )
-        self.unreadable = PartitionGauge(unreadable)
+        partition = partial(Gauge, labelnames=("topic", "partition"), registry=registry)
+        lag = "Records of an assigned partition that are not yet read."
+        self.lag = PartitionGauge(partition("reprise_archiver_lag_records", lag))
+        unreadable = "Offset at which a partition is paused because its records cannot be decoded."
+        self.unreadable = PartitionGauge(partition("reprise_archiver_unreadable_offset", unreadable))
 
     def begin(self, topic: str) -> None:
         """Start the topic's counters at zero: increase() misses the first count of one that starts later."""

@@ -1,5 +1,7 @@
 """The materializer's metrics."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from reprise.http.metrics import DependencyMetrics, PartitionGauge
@@ -35,29 +37,19 @@ class MaterializerMetrics:
             ("view",),
             registry=registry,
         )
-        self.batch = Histogram(
+        histogram = partial(Histogram, registry=registry)
+        self.batch = histogram(
             "reprise_materializer_batch_seconds",
             "Time to fold and write a batch of records, in seconds.",
             buckets=_BATCH_BUCKETS,
-            registry=registry,
         )
-        self.freshness = Histogram(
+        self.freshness = histogram(
             "reprise_materializer_freshness_seconds",
             "Time from an event's timestamp until its features are readable, in seconds.",
             buckets=_FRESHNESS_BUCKETS,
-            registry=registry,
         )
-        lag = Gauge(
-            "reprise_materializer_lag_records",
-            "Records of an assigned partition that are not yet folded.",
-            ("partition",),
-            registry=registry,
-        )
-        self.lag = PartitionGauge(lag)
-        unreadable = Gauge(
-            "reprise_materializer_unreadable_offset",
-            "Offset at which a partition is paused because its records cannot be decoded.",
-            ("partition",),
-            registry=registry,
-        )
-        self.unreadable = PartitionGauge(unreadable)
+        gauge = partial(Gauge, labelnames=("partition",), registry=registry)
+        lag = "Records of an assigned partition that are not yet folded."
+        self.lag = PartitionGauge(gauge("reprise_materializer_lag_records", lag))
+        unreadable = "Offset at which a partition is paused because its records cannot be decoded."
+        self.unreadable = PartitionGauge(gauge("reprise_materializer_unreadable_offset", unreadable))

@@ -108,7 +108,7 @@ class PredictorMetrics:
             self._model_refused.labels(digest).set(1)
 
 
-def _ignored(_: object) -> None:
+def ignore(_: object) -> None:
     """Observe nothing."""
 
 
@@ -125,7 +125,7 @@ class ArmMeter:
 
     def of_further_horizon(self) -> "ArmMeter":
         """Return the metrics without scores and durations, by which the operator compares arms."""
-        return replace(self, observe_seconds=_ignored, observe_score=_ignored, observe_scores=_ignored)
+        return replace(self, observe_seconds=ignore, observe_score=ignore, observe_scores=ignore)
 
 
 class ArmMetrics:

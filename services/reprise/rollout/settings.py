@@ -5,7 +5,7 @@ from pydantic_settings import SettingsConfigDict
 
 from reprise.bundle.settings import TrustSettings
 from reprise.routing.settings import RoutingTrustSettings
-from reprise.runtime.settings import ApiSettings
+from reprise.runtime.settings import ApiSettings, port_field
 from reprise.store.settings import OnlineStoreSettings
 
 
@@ -14,17 +14,9 @@ class RolloutSettings(ApiSettings, OnlineStoreSettings, TrustSettings, RoutingTr
 
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_")
 
-    api_port: int = Field(
-        default=9090,
-        ge=0,
-        le=65535,
-        validation_alias="API_PORT",
-        description="TCP port of /metrics and /healthz.",
-    )
+    api_port: int = port_field(9090, "TCP port of /metrics and /healthz.")
     namespace: str = Field(
-        default="reprise",
-        min_length=1,
-        description="Namespace of the ModelRollouts and the predictors.",
+        default="reprise", min_length=1, description="Namespace of the ModelRollouts and the predictors."
     )
     model_store: str | None = Field(
         default=None,
@@ -50,8 +42,7 @@ class RolloutSettings(ApiSettings, OnlineStoreSettings, TrustSettings, RoutingTr
         description="Label selector of the predictor pods.",
     )
     predictor_port_name: str = Field(
-        default="metrics",
-        description="Name of the container port that serves GET /routing.",
+        default="metrics", description="Name of the container port that serves GET /routing."
     )
     predictor_timeout_seconds: float = Field(
         default=1.0, gt=0, description="Timeout of GET /routing, seconds."

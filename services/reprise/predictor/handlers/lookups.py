@@ -1,7 +1,6 @@
 """``GET /features/{user_id}``, ``GET /model/info``, and ``GET /routing`` for the rollout operator."""
 
 import math
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -31,7 +30,6 @@ from reprise.predictor.models.api import (
     RefusedModel,
 )
 from reprise.predictor.models.loaded_model import LoadedModel
-from reprise.predictor.services.configured_model import Refusal
 from reprise.predictor.services.model_router import ModelRouter
 from reprise.routing import RoutingReport
 
@@ -136,7 +134,7 @@ def routing_router(router: ModelRouter) -> APIRouter:
     return routes
 
 
-def _model_info(model: LoadedModel, refusal: Refusal | None) -> ModelInfo:
+def _model_info(model: LoadedModel, refusal: RefusedModel | None) -> ModelInfo:
     manifest = model.bundle.manifest
     importances = {
         each.name: {"impurity_importance": each.impurity, "permutation_importance": each.permutation}
@@ -145,9 +143,8 @@ def _model_info(model: LoadedModel, refusal: Refusal | None) -> ModelInfo:
     return ModelInfo(
         **{name: getattr(manifest, name) for name in _FROM_MANIFEST},
         digest=model.digest,
-        loaded_at=_rfc3339(model.loaded_at),
-        refused=refusal
-        and RefusedModel(digest=refusal.digest, reason=refusal.reason, at=_rfc3339(refusal.at)),
+        loaded_at=model.loaded_at,
+        refused=refusal,
         features=[
             FeatureInfo(
                 name=column.name,
@@ -161,7 +158,3 @@ def _model_info(model: LoadedModel, refusal: Refusal | None) -> ModelInfo:
         ],
         training=dict(model.bundle.metadata),
     )
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

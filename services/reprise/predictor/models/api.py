@@ -7,6 +7,7 @@ encodes those fastest. What FastAPI serves are pydantic models, as the parts of 
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 
 import msgspec
@@ -347,7 +348,7 @@ class RefusedModel(BaseModel):
 
     digest: str = Field(description="Its digest; latest if the store's pointer could not be read.")
     reason: str
-    at: str = Field(json_schema_extra={"format": "date-time"})
+    at: datetime
 
 
 _HASH = _DIGEST.removeprefix("sha256:")
@@ -421,7 +422,7 @@ class ModelInfo(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_MODEL_INFO]})
 
     digest: str
-    loaded_at: str = Field(json_schema_extra={"format": "date-time"})
+    loaded_at: datetime
     refused: RefusedModel | None = Field(description="A newer model that was refused, if any.")
     threshold: float = Field(description="Of all requests at events together.")
     verdicts: dict[str, KindVerdict] = Field(

@@ -2,27 +2,18 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reprise.bundle import BundleNotFoundError
 from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.metrics import PredictorMetrics
+from reprise.predictor.models.api import RefusedModel
 from reprise.predictor.models.loaded_model import LoadedModel
 from reprise.predictor.services.bundle_loader import BundleLoader, LoadFailure
 from reprise.predictor.settings import LATEST
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A model that could not be loaded; its digest is ``latest`` if the store's pointer could not be read."""
-
-    digest: str
-    reason: str
-    at: datetime
 
 
 class ConfiguredModel:
@@ -37,7 +28,7 @@ class ConfiguredModel:
         self._wanted = wanted
         self._metrics = metrics
         self.loaded: LoadedModel | None = None
-        self.refusal: Refusal | None = None
+        self.refusal: RefusedModel | None = None
         self._failures: dict[str, LoadFailure] = {}  # since a model was loaded
 
     @property
@@ -71,7 +62,7 @@ class ConfiguredModel:
         failure = LoadFailure.of(error, self._failures.get(digest), retry_seconds=0.0)
         self._failures[digest], reason = failure, failure.reason
         if self.refusal is None or (self.refusal.digest, self.refusal.reason) != (digest, reason):
-            self.refusal = Refusal(digest, reason, datetime.now(UTC))
+            self.refusal = RefusedModel(digest=digest, reason=reason, at=datetime.now(UTC))
             event = "no_model_yet" if isinstance(error, BundleNotFoundError) else "model_refused"
             answering = self.loaded and self.loaded.digest
             _log.warning(event, digest=digest, reason=reason, still_answering=answering)

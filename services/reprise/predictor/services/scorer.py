@@ -8,14 +8,11 @@ import numpy as np
 
 from reprise.http.metrics import Observe
 from reprise.predictor.exceptions import ModelFailedError, PlanMismatchError
+from reprise.predictor.metrics import ignore
 from reprise.predictor.models.api import PredictionRequest
 from reprise.predictor.models.loaded_model import LoadedArm
 from reprise.predictor.models.prediction import Prediction, PredictionBlock
 from reprise.store.reader import OnlineRow, RowBlock
-
-
-def _ignore(_: float) -> None:
-    pass
 
 
 def score_request(
@@ -23,8 +20,8 @@ def score_request(
     request: PredictionRequest,
     timestamp_us: int,
     rows: Sequence[OnlineRow],
-    observe_finish: Observe = _ignore,
-    observe_infer: Observe = _ignore,
+    observe_finish: Observe = ignore,
+    observe_infer: Observe = ignore,
 ) -> Prediction:
     """Return an arm's prediction from the rows of the user, the product and the pair; count it in the arm's metrics.
 
@@ -77,8 +74,8 @@ def score_batch(
     requests: Sequence[PredictionRequest],
     timestamps_us: Sequence[int],
     blocks: Sequence[RowBlock],
-    observe_finish: Observe = _ignore,
-    observe_infer: Observe = _ignore,
+    observe_finish: Observe = ignore,
+    observe_infer: Observe = ignore,
 ) -> PredictionBlock:
     """Return an arm's predictions for requests at these positions of a batch; otherwise as ``score_request``."""
     start = time.perf_counter()

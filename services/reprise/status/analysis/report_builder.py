@@ -1,6 +1,7 @@
 """From a snapshot and the history to the report."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +30,25 @@ TITLES = {
     DEMAND: "Demand",
     RETENTION: "Users",
 }
+_AUC = {"measure": "roc_auc", "slice": "overall", "scorer": "model"}
+_NOTES: Mapping[str, Sequence[tuple[str, Mapping[str, str], Callable[..., str]]]] = {
+    TRAINER: [
+        ("reprise_trainer_evaluation", _AUC, "AUC {:.3f}".format),
+        ("reprise_trainer_events", {}, lambda events, *_: f"from {count(events, 'event')}"),
+    ],
+    BACKFILL: [("reprise_backfill_rows", {}, lambda *rows: f"wrote {count(sum(rows), 'row')}")],
+    SCORING: [("reprise_scoring_pairs", {}, lambda pairs, *_: count(pairs, "pair"))],
+    DEMAND: [
+        ("reprise_demand_units", {}, lambda units, *_: f"{count(round(units), 'unit')} expected"),
+        ("reprise_demand_backtest_wape", {"method": "forecast"}, "WAPE {:.1%}".format),
+    ],
+    RETENTION: [
+        ("reprise_retention_users", {}, lambda users, *_: count(users, "user")),
+        ("reprise_retention_users_at_risk", {}, lambda users, *_: f"{plain(users)} at risk"),
+    ],
+}
+"""Metrics that a job pushes, with their labels, and what the page says of their values."""
+
 NIGHTLY_JOBS = (SCORING, DEMAND, RETENTION)
 """Jobs of shops that want them; they are left out where they have not run."""
 
@@ -186,39 +206,13 @@ def _job(snapshot: Snapshot, name: str, title: str) -> Job:
     )
 
 
-def _notes(jobs: Samples, name: str) -> list[str]:
-    if name == TRAINER:
-        auc = jobs.one("reprise_trainer_evaluation", measure="roc_auc", slice="overall", scorer="model")
-        events = jobs.one("reprise_trainer_events")
-        return [
-            *([f"AUC {auc:.3f}"] if auc is not None else []),
-            *([f"from {count(events, 'event')}"] if events is not None else []),
-        ]
-    if name == BACKFILL:
-        rows = [rows for _, rows in jobs.all("reprise_backfill_rows")]
-        return [f"wrote {count(sum(rows), 'row')}"] if rows else []
-    if name in NIGHTLY_JOBS:
-        return _nightly_notes(jobs, name)
-    checked, wrong = jobs.one("reprise_outcomes_checked_values"), jobs.one("reprise_outcomes_mismatches")
-    if checked is None or wrong is None:
-        return []
-    return [f"{count(checked, 'feature')} recomputed, {plain(wrong)} of them differ"]
-
-
-def _nightly_notes(jobs: Samples, name: str) -> list[str]:
-    if name == SCORING:
-        pairs = jobs.one("reprise_scoring_pairs")
-        return [count(pairs, "pair")] if pairs is not None else []
-    if name == RETENTION:
-        users = jobs.one("reprise_retention_users")
-        at_risk = jobs.one("reprise_retention_users_at_risk")
-        return [
-            *([count(users, "user")] if users is not None else []),
-            *([f"{plain(at_risk)} at risk"] if at_risk is not None else []),
-        ]
-    units = jobs.one("reprise_demand_units")
-    error = jobs.one("reprise_demand_backtest_wape", method="forecast")
-    return [
-        *([f"{count(round(units), 'unit')} expected"] if units is not None else []),
-        *([f"WAPE {error:.1%}"] if error is not None else []),
-    ]
+def _notes(jobs: Samples, name: str) -> Iterator[str]:
+    """Yield what a job did, as far as it has pushed it."""
+    if name == OUTCOMES:
+        checked, wrong = jobs.one("reprise_outcomes_checked_values"), jobs.one("reprise_outcomes_mismatches")
+        if checked is not None and wrong is not None:
+            yield f"{count(checked, 'feature')} recomputed, {plain(wrong)} of them differ"
+    for metric, labels, note in _NOTES.get(name, ()):
+        values = [value for _, value in jobs.all(metric, **labels)]
+        if values:
+            yield note(*values)
