@@ -48,6 +48,11 @@ def archive(log: MemoryLog, root: Path, **options: object) -> None:
     worker.run_until_idle(threading.Event(), 0.01)
 
 
+def steps(worker: Worker, count: int = 1) -> None:
+    for _ in range(count):
+        worker._step(threading.Event(), 0.01)
+
+
 def rows(root: Path) -> list[dict[str, object]]:
     store = OfflineStore(str(root))
     (coverage,) = store.coverage(EVENTS.name)
@@ -86,12 +91,8 @@ def test_every_record_is_one_row_and_a_broken_one_keeps_its_bytes_and_the_reason
     assert all("JSON" in str(row["problem"]) and row["event_id"] is None for row in broken)
     assert all(row["raw"] is None for row in found if row["problem"] is None)
     assert log.committed == {0: 110, 1: 110}
-
-
-def test_segments_lie_under_the_day_on_which_they_were_appended(tmp_path: Path) -> None:
-    archive(log_of(), tmp_path)
     days = {path.split("/")[2] for path in files_under(tmp_path)}
-    assert days == {"date=2026-02-01", "date=2026-02-02"}
+    assert days == {"date=2026-02-01", "date=2026-02-02"}, "those on which the records were appended"
 
 
 def test_files_do_not_depend_on_how_records_come(tmp_path: Path) -> None:
@@ -163,12 +164,12 @@ def test_a_window_that_is_over_is_written_without_waiting_for_the_next_record(tm
     log = MemoryLog({0: event_records(0, make_events(5), [0, 10, 20, 30, 40])})
     now = [START_MS + 60_000 + 900]
     worker, _ = archive_worker(log, tmp_path, now_ms=lambda: now[0])
-    worker._step(threading.Event(), 0.01)
+    steps(worker)
     assert files_under(tmp_path) == {}  # the grace is not over
     oldest = "reprise_archiver_oldest_record_timestamp_seconds", {"topic": EVENTS.name}
     assert worker._metrics.registry.get_sample_value(*oldest) == START_MS / 1_000
     now[0] += 200
-    worker._step(threading.Event(), 0.01)
+    steps(worker)
     assert log.committed == {0: 5}
     assert worker._metrics.registry.get_sample_value(*oldest) == 0
 
@@ -176,10 +177,9 @@ def test_a_window_that_is_over_is_written_without_waiting_for_the_next_record(tm
 def test_a_window_is_not_ended_while_the_log_holds_more_of_it(tmp_path: Path) -> None:
     log = MemoryLog({0: event_records(0, make_events(18), [0] * 18)})
     worker, _ = archive_worker(log, tmp_path, chunk=4, now_ms=lambda: START_MS + 10**9)
-    worker._step(threading.Event(), 0.01)
+    steps(worker)
     assert files_under(tmp_path) == {}
-    for _ in range(5):
-        worker._step(threading.Event(), 0.01)
+    steps(worker, 5)
     assert [(s.first, s.last) for s in segments(tmp_path)] == [(0, 17)]
 
 
@@ -191,50 +191,36 @@ def test_a_cut_that_was_made_by_the_clock_is_kept_by_a_replay_though_late_record
     dies_before_commit = Boundaries(2)
     worker, _ = archive_worker(log, tmp_path, boundaries=dies_before_commit, now_ms=lambda: START_MS + 10**9)
     with pytest.raises(CrashError):
-        worker._step(threading.Event(), 0.01)
+        steps(worker)
     log.records[0] = records
     archive(log, tmp_path)
     assert [(s.first, s.last) for s in segments(tmp_path)] == [(0, 4), (5, 7)]
     assert positions(rows(tmp_path)) == [(0, offset) for offset in range(8)]
 
 
-@pytest.mark.parametrize("polls_between", [0, 2])
-def test_a_partition_that_goes_and_comes_back_loses_nothing(tmp_path: Path, polls_between: int) -> None:
+@pytest.mark.parametrize(("polls_between", "archived_by_another"), [(0, False), (2, False), (0, True)])
+def test_a_partition_that_goes_and_comes_back_loses_nothing(
+    tmp_path: Path, polls_between: int, archived_by_another: bool
+) -> None:
     log = log_of()
     worker, consumer = archive_worker(log, tmp_path / "moved")
-    for _ in range(4):
-        worker._step(threading.Event(), 0.01)
+    steps(worker, 4)
     assert consumer.positions()[0] > log.committed[0]
     consumer.lose(0)
-    for _ in range(polls_between):
-        worker._step(threading.Event(), 0.01)
+    steps(worker, polls_between)
+    if archived_by_another:
+        archive(log, tmp_path / "moved")
     consumer.regain(0)
     worker.run_until_idle(threading.Event(), 0.01)
     archive(log_of(), tmp_path / "undisturbed")
     assert files_under(tmp_path / "moved") == files_under(tmp_path / "undisturbed")
-
-
-def test_a_partition_that_another_archived_meanwhile_is_read_on_where_that_one_stopped(
-    tmp_path: Path,
-) -> None:
-    log = log_of()
-    worker, consumer = archive_worker(log, tmp_path / "both")
-    for _ in range(4):
-        worker._step(threading.Event(), 0.01)
-    consumer.lose(0)
-    archive(log, tmp_path / "both")
-    consumer.regain(0)
-    worker.run_until_idle(threading.Event(), 0.01)
-    archive(log_of(), tmp_path / "undisturbed")
-    assert files_under(tmp_path / "both") == files_under(tmp_path / "undisturbed")
     assert worker._metrics.lost.labels(EVENTS.name)._value.get() == 0
 
 
 def test_a_partition_that_stays_away_is_left_to_the_other(tmp_path: Path) -> None:
     log = log_of()
     worker, consumer = archive_worker(log, tmp_path, now_ms=lambda: START_MS + 10**9)
-    for _ in range(4):
-        worker._step(threading.Event(), 0.01)
+    steps(worker, 4)
     consumer.lose(0)
     before = {path for path in files_under(tmp_path) if "/p00000-" in path}
     worker.run_until_idle(threading.Event(), 0.01)
@@ -245,7 +231,7 @@ def test_a_partition_that_stays_away_is_left_to_the_other(tmp_path: Path) -> Non
 def test_a_zombie_writes_the_same_files_and_commits_nothing(tmp_path: Path) -> None:
     log = log_of()
     zombie, consumer = archive_worker(log, tmp_path / "both", chunk=19)
-    zombie._step(threading.Event(), 0.01)
+    steps(zombie)
     archive(log, tmp_path / "both")
     consumer._positions.clear()  # it does not know yet: nothing was told to its listener
     committed = dict(log.committed)
@@ -349,7 +335,7 @@ def test_a_partition_whose_next_records_were_deleted_stands_still_and_the_others
 def test_what_was_gathered_before_records_were_deleted_is_kept(tmp_path: Path) -> None:
     log = MemoryLog({0: event_records(0, make_events(40), [0] * 40)})
     worker, _ = archive_worker(log, tmp_path, records=1_000)
-    worker._step(threading.Event(), 0.01)
+    steps(worker)
     gathered = worker._open[0].next_offset
     assert gathered
     assert log.committed == {0: 0}
