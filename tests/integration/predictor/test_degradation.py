@@ -74,29 +74,24 @@ def test_redis_slower_than_the_deadline_is_503_at_the_deadline_and_then_at_once(
         assert min(seconds_of(lambda: assert_unavailable(ask(client))) for _ in range(5)) < 0.05
 
 
-def test_silent_redis_is_503_in_time_and_the_pod_stays_alive(proxy: FaultyProxy, store: Path) -> None:
+@pytest.mark.parametrize("fault", ["stalled", "refusing"])
+def test_silent_or_unavailable_redis_is_503_in_time_until_it_recovers_and_the_pod_stays_alive(
+    proxy: FaultyProxy, store: Path, fault: str
+) -> None:
     with predictor_on(proxy, store, **QUICK) as client:
-        proxy.stalled = True
+        assert ask(client).status_code == 200
+        setattr(proxy, fault, True)
+        if fault == "refusing":
+            proxy.drop_connections()
         for _ in range(8):
             assert seconds_of(lambda: assert_unavailable(ask(client))) < 0.5
         assert_unavailable(client.post("/predict/batch", json={"requests": [ASK]}))
         assert_unavailable(client.get("/features/u-1"))
         assert client.get("/health").status_code == 200
         assert client.get("/ready").status_code == 503
-        proxy.stalled = False
+        setattr(proxy, fault, False)
         wait_until("answers again", lambda: ask(client).status_code == 200, 10, every=0.01)
         wait_until("ready again", lambda: client.get("/ready").status_code == 200, 10, every=0.01)
-
-
-def test_unavailable_redis_is_503_until_it_recovers(proxy: FaultyProxy, store: Path) -> None:
-    with predictor_on(proxy, store, **QUICK) as client:
-        assert ask(client).status_code == 200
-        proxy.refusing = True
-        proxy.drop_connections()
-        for _ in range(8):
-            assert seconds_of(lambda: assert_unavailable(ask(client))) < 0.5
-        proxy.refusing = False
-        wait_until("answers again", lambda: ask(client).status_code == 200, 10, every=0.01)
 
 
 def test_connection_that_is_reset_between_requests_fails_no_request(proxy: FaultyProxy, store: Path) -> None:

@@ -151,16 +151,14 @@ def test_another_model_takes_over_without_a_failed_request(redis_server: RedisSe
         thread.start()
         try:
             second = published(store, bundle_files(bias=1.0))
-            wait_for_version(predictor, second)
+            taken_over = lambda: model_info(predictor)["digest"] == second  # noqa: E731
+            wait_until("the model takes over", taken_over, 120, every=0.02)
             refused = published(store, bundle_files(bias=2.0, plan_hash="0" * 64))
-            give_up = time.monotonic() + 120
-            while predictor.http.get("/model/info").json()["refused"] is None:
-                assert time.monotonic() < give_up
-                time.sleep(0.02)
+            wait_until("it is refused", lambda: model_info(predictor)["refused"], 120, every=0.02)
         finally:
             done.set()
             thread.join()
-        info = predictor.http.get("/model/info").json()
+        info = model_info(predictor)
         assert (info["digest"], info["refused"]["digest"]) == (second, refused)
     assert {status for status, _, _ in answers} == {200}
     versions = [version for _, version, _ in answers]
@@ -169,11 +167,8 @@ def test_another_model_takes_over_without_a_failed_request(redis_server: RedisSe
         assert (probability > 0.5) == (version == second)
 
 
-def wait_for_version(predictor: Serving, digest: str) -> None:
-    give_up = time.monotonic() + 120
-    while predictor.http.get("/model/info").json()["digest"] != digest:
-        assert time.monotonic() < give_up, "the model did not take over"
-        time.sleep(0.02)
+def model_info(predictor: Serving) -> Any:
+    return predictor.http.get("/model/info").json()
 
 
 def routing(generation: int, baseline: str, *shares: Share) -> RoutingDocument:
@@ -309,10 +304,8 @@ def test_keys_and_metrics_port_are_taken_from_the_environment(
         assert httpx.get(f"{operators}/model/info").json()["digest"].startswith("sha256:")
         assert 'requests_total{endpoint="/model/info"' not in httpx.get(f"{operators}/metrics").text
         keys.write_text(f"shop {hashlib.sha256(b'new').hexdigest()}\n")
-        give_up = time.monotonic() + 120
-        while predictor.http.post("/predict", json=ASK, headers=new).status_code != 200:
-            assert time.monotonic() < give_up, "the file was not read again"
-            time.sleep(0.1)
+        admitted = lambda: predictor.http.post("/predict", json=ASK, headers=new).status_code == 200  # noqa: E731
+        wait_until("the file is read again", admitted, 120, every=0.1)
         assert predictor.http.post("/predict", json=ASK, headers=old).status_code == 401
         assert predictor.terminate() == 0
         text = predictor.log.read_text()

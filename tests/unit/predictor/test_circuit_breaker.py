@@ -6,72 +6,53 @@ from reprise.predictor.storage.state_reader import CircuitBreaker
 from reprise.store.exceptions import CorruptRowError, StoreUnavailableError
 
 
-class Clock:
-    now = 100.0
+class Circuit:
+    """A circuit breaker that three failures open for half a second, and its clock."""
 
-    def __call__(self) -> float:
-        return self.now
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._circuit = CircuitBreaker(3, 0.5, lambda: self.now)
 
-
-def tripped(clock: Clock) -> CircuitBreaker:
-    circuit = CircuitBreaker(3, 0.5, clock)
-    for _ in range(3):
-        circuit.admit()
-        circuit.record_failure()
-    return circuit
-
-
-def test_failures_that_are_not_consecutive_leave_the_circuit_closed() -> None:
-    circuit = CircuitBreaker(2, 0.5)
-    for _ in range(5):
-        circuit.admit()
-        circuit.record_failure()
-        circuit.record_success()
-    assert not circuit.is_open
-
-
-def test_consecutive_failures_open_the_circuit_and_calls_are_refused() -> None:
-    circuit = tripped(Clock())
-    assert circuit.is_open
-    with pytest.raises(CircuitOpenError, match=r"0\.5 s"):
-        circuit.admit()
+    def do(self, step: str) -> None:
+        """Fail or succeed at a call that is admitted, have one refused, answer a ping, or wait half a second."""
+        if step == "wait":
+            self.now += 0.5
+        elif step == "ping":
+            self._circuit.half_open()
+        elif step == "refused":
+            with pytest.raises(CircuitOpenError, match=r"0\.5 s"):
+                self._circuit.admit()
+        else:
+            self._circuit.admit()
+            if step == "fail":
+                self._circuit.record_failure()
+            elif step == "succeed":
+                self._circuit.record_success()
 
 
-def test_one_trial_is_admitted_per_interval() -> None:
-    clock = Clock()
-    circuit = tripped(clock)
-    clock.now += 0.5
-    circuit.admit()
-    with pytest.raises(CircuitOpenError):
-        circuit.admit()
-    clock.now += 0.5  # the trial never came back
-    circuit.admit()
+OPEN = ["fail"] * 3
 
 
-def test_failed_trial_keeps_the_circuit_open_and_a_successful_one_closes_it() -> None:
-    clock = Clock()
-    circuit = tripped(clock)
-    clock.now += 0.5
-    circuit.admit()
-    circuit.record_failure()
-    with pytest.raises(CircuitOpenError):
-        circuit.admit()
-    clock.now += 0.5
-    circuit.admit()
-    circuit.record_success()
-    circuit.admit()
-    circuit.admit()
-
-
-def test_answered_ping_half_opens_the_circuit() -> None:
-    circuit = tripped(Clock())
-    circuit.half_open()
-    assert not circuit.is_open
-    circuit.admit()
-    circuit.admit()
-    circuit.record_failure()
-    with pytest.raises(CircuitOpenError):
-        circuit.admit()
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(["fail", "fail", "succeed"] * 5, id="failures that are not consecutive leave it closed"),
+        pytest.param([*OPEN, "refused"], id="consecutive failures open it"),
+        pytest.param(
+            [*OPEN, "wait", "hang", "refused", "wait", "hang"],
+            id="one trial an interval, also without an answer",
+        ),
+        pytest.param([*OPEN, "wait", "fail", "refused"], id="a failed trial keeps it open"),
+        pytest.param([*OPEN, "wait", "succeed", "fail", "fail", "hang"], id="a successful trial closes it"),
+        pytest.param(
+            [*OPEN, "ping", "hang", "fail", "refused"], id="an answered ping admits until a failure"
+        ),
+    ],
+)
+def test_circuit_breaker(steps: list[str]) -> None:
+    circuit = Circuit()
+    for step in steps:
+        circuit.do(step)
 
 
 def test_admission_refuses_requests_beyond_its_limit_until_one_ends() -> None:

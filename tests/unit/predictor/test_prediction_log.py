@@ -56,13 +56,17 @@ def logged(predictor: RunningPredictor, outcome: str) -> float:
     return predictor.metric("reprise_predictor_logged_total", outcome=outcome)
 
 
+def wait_for_written(predictor: RunningPredictor, count: int) -> None:
+    wait_until("answers are written", lambda: logged(predictor, "written") == count, 5, every=0.005)
+
+
 def test_prediction_is_logged_with_every_input_of_the_model_and_a_refused_request_is_not(
     predictor: RunningPredictor, log: FakeLogProducer
 ) -> None:
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
     predictor.client.post("/predict", json={**ASK, "amount": -1})
     answer = predictor.client.post("/predict?explain=all", json=ASK, headers=headers).json()
-    wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
+    wait_for_written(predictor, 1)
     ((topic, key, value),) = log.appended
     assert (topic, key) == ("ecommerce-predictions", "ü-1".encode())
     assert json.loads(value) == {
@@ -92,7 +96,7 @@ def test_predictions_of_a_batch_are_logged_and_its_problems_are_not(
 ) -> None:
     requests = [ASK, {**ASK, "amount": -1}, {"user_id": "u-2", "product_id": "p-2"}, "nothing"]
     predictor.client.post("/predict/batch", json={"requests": requests})
-    wait_until("both answers are written", lambda: logged(predictor, "written") == 2, 5, every=0.005)
+    wait_for_written(predictor, 2)
     records = [PredictionRecord.model_validate_json(value) for _, _, value in log.appended]
     assert [(record.user_id, record.amount, record.event_id, record.known["user"]) for record in records] == [
         ("ü-1", 20.0, "é-7", True),
@@ -114,7 +118,7 @@ def test_blocked_log_delays_no_response_and_dropped_predictions_are_counted(stor
         assert logged(predictor, "dropped") == 20
         assert predictor.metric("reprise_predictor_log_waiting") == 10
         log.free = True
-        wait_until("what waited is written", lambda: logged(predictor, "written") == 11, 5, every=0.005)
+        wait_for_written(predictor, 11)
 
 
 def test_full_or_failing_log_is_counted_and_warned_about_once(store: Path) -> None:
@@ -145,7 +149,7 @@ def test_log_unavailable_at_start_is_opened_later(store: Path) -> None:
     with running_predictor(store, opened, prediction_log=True) as predictor:
         assert predictor.client.post("/predict", json=ASK).status_code == 200
         assert predictor.client.get("/ready").status_code == 200
-        wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
+        wait_for_written(predictor, 1)
 
 
 def test_shutdown_flushes_the_queue_within_the_timeout(store: Path) -> None:

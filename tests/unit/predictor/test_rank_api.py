@@ -9,7 +9,6 @@ import pytest
 
 from reprise.features.latest_products import pack_entry
 from reprise.features.plan import Plan
-from reprise.store.exceptions import StoreUnavailableError
 from support.fake_log import FakeLogProducer
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
 from support.served_bundles import DAY_US, bundle_files, small_plan
@@ -193,11 +192,6 @@ def test_what_breaks_the_contract_is_named(predictor: RunningPredictor, body: An
     response = predictor.client.post("/rank", json=body)
     assert response.status_code == 422
     assert [error["field"] for error in response.json()["errors"]] == [field]
-
-
-def test_store_that_is_away_is_answered_with_503(predictor: RunningPredictor) -> None:
-    predictor.reader.failure = StoreUnavailableError("read rows", "away")
-    assert predictor.client.get("/users/u%2F1/buy-again").status_code == 503
 
 
 def test_state_and_models_without_a_list_are_problems_of_their_own(

@@ -38,21 +38,22 @@ def wait_for_tab(client: TestClient, text: str) -> str:
     return page
 
 
+def read(reader: ReportReader) -> tuple[bytes | None, str | None]:
+    reader.refresh()
+    assert reader.latest.checked_at is not None
+    return reader.latest.page, reader.latest.problem
+
+
 def test_newest_report_is_read_and_an_unchanged_one_is_not_read_again(tmp_path: Path) -> None:
     reader = ReportReader(f"{tmp_path}/", 60)
     assert reader.latest.checked_at is None
-    reader.refresh()
-    assert (reader.latest.page, reader.latest.problem) == (None, None)
-    assert reader.latest.checked_at is not None
+    assert read(reader) == (None, None)
     (tmp_path / REPORT).write_bytes(b"first")
-    reader.refresh()
-    first = reader.latest.page
-    assert first == b"first"
-    reader.refresh()
-    assert reader.latest.page is first
+    first, problem = read(reader)
+    assert (first, problem) == (b"first", None)
+    assert read(reader)[0] is first
     (tmp_path / REPORT).write_bytes(b"second night")
-    reader.refresh()
-    assert reader.latest.page == b"second night"
+    assert read(reader) == (b"second night", None)
 
 
 def test_removed_report_is_no_longer_shown_and_shown_again_if_it_comes_back(tmp_path: Path) -> None:
@@ -61,11 +62,9 @@ def test_removed_report_is_no_longer_shown_and_shown_again_if_it_comes_back(tmp_
     kept.write_bytes(b"page")
     for _ in range(2):
         shutil.copy2(kept, tmp_path / REPORT)
-        reader.refresh()
-        assert reader.latest.page == b"page"
+        assert read(reader) == (b"page", None)
         (tmp_path / REPORT).unlink()
-        reader.refresh()
-        assert (reader.latest.page, reader.latest.problem) == (None, None)
+        assert read(reader) == (None, None)
 
 
 def test_unreachable_output_is_named_and_leaves_the_last_report_in_place(tmp_path: Path) -> None:
@@ -73,36 +72,30 @@ def test_unreachable_output_is_named_and_leaves_the_last_report_in_place(tmp_pat
     out.mkdir()
     (out / REPORT).write_bytes(b"page")
     reader = ReportReader(str(out), 60)
-    reader.refresh()
+    assert read(reader) == (b"page", None)
     out.rename(tmp_path / "away")
     out.write_bytes(b"a file where a folder was")
-    reader.refresh()
-    assert reader.latest.page == b"page"
-    assert reader.latest.problem is not None
-    assert f"could not read {out}/{REPORT}" in reader.latest.problem
+    page, problem = read(reader)
+    assert page == b"page"
+    assert f"could not read {out}/{REPORT}" in str(problem)
     out.unlink()
     (tmp_path / "away").rename(out)
-    reader.refresh()
-    assert (reader.latest.page, reader.latest.problem) == (b"page", None)
+    assert read(reader) == (b"page", None)
 
 
 def test_output_of_an_unknown_kind_is_a_problem_and_not_an_end() -> None:
-    reader = ReportReader("nowhere://bucket/scores", 60)
-    reader.refresh()
-    assert "nowhere://bucket/scores" in str(reader.latest.problem)
+    assert "nowhere://bucket/scores" in str(read(ReportReader("nowhere://bucket/scores", 60))[1])
 
 
 def test_too_large_report_is_refused_until_a_smaller_one_replaces_it(tmp_path: Path) -> None:
     reader = ReportReader(str(tmp_path), 60)
     (tmp_path / REPORT).write_bytes(b"x" * (MAX_BYTES + 1))
     for _ in range(2):
-        reader.refresh()
-        assert reader.latest.page is None
-        assert "8,388,608 bytes" in str(reader.latest.problem)
+        page, problem = read(reader)
+        assert page is None
+        assert "8,388,608 bytes" in str(problem)
     (tmp_path / REPORT).write_bytes(b"x" * MAX_BYTES)
-    reader.refresh()
-    assert len(reader.latest.page or b"") == MAX_BYTES
-    assert reader.latest.problem is None
+    assert read(reader) == (b"x" * MAX_BYTES, None)
 
 
 def test_reader_ends_when_it_is_told_to(tmp_path: Path) -> None:
