@@ -43,6 +43,14 @@ def log_of(count: int = 110, partitions: int = 2, seed: int = 0) -> MemoryLog:
     return MemoryLog(records)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of ``log_of()`` by a worker that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    archive(log_of(), folder)
+    return files_under(folder)
+
+
 def archive(log: MemoryLog, root: Path, **options: object) -> None:
     worker, _ = archive_worker(log, root, **options)  # type: ignore[arg-type]
     worker.run_until_idle(threading.Event(), 0.01)
@@ -95,11 +103,11 @@ def test_every_record_is_one_row_and_a_broken_one_keeps_its_bytes_and_the_reason
     assert days == {"date=2026-02-01", "date=2026-02-02"}, "those on which the records were appended"
 
 
-def test_files_do_not_depend_on_how_records_come(tmp_path: Path) -> None:
+def test_files_do_not_depend_on_how_records_come(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     archive(log_of(), tmp_path / "one", chunk=1)
     archive(log_of(), tmp_path / "many", chunk=64)
-    assert files_under(tmp_path / "one") == files_under(tmp_path / "many")
-    assert len(files_under(tmp_path / "one")) > 20
+    assert files_under(tmp_path / "one") == files_under(tmp_path / "many") == undisturbed
+    assert len(undisturbed) > 20
 
 
 def test_dying_at_every_boundary_leaves_the_files_of_an_undisturbed_run(tmp_path: Path) -> None:
@@ -133,8 +141,9 @@ def test_a_compaction_before_the_successor_of_a_dead_archiver_leaves_every_recor
         assert rows(root) == rows(tmp_path / "undisturbed"), dies_at
 
 
-def test_dying_again_and_again_leaves_the_files_of_an_undisturbed_run(tmp_path: Path) -> None:
-    archive(log_of(), tmp_path / "undisturbed")
+def test_dying_again_and_again_leaves_the_files_of_an_undisturbed_run(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
     rng = np.random.default_rng(1)
     log, root = log_of(), tmp_path / "disturbed"
     crashes = 0
@@ -144,7 +153,7 @@ def test_dying_again_and_again_leaves_the_files_of_an_undisturbed_run(tmp_path: 
         except CrashError:
             crashes += 1
     assert crashes > 5
-    assert files_under(root) == files_under(tmp_path / "undisturbed")
+    assert files_under(root) == undisturbed
 
 
 def test_segments_end_at_multiples_of_the_record_count_and_at_the_size(tmp_path: Path) -> None:
@@ -200,7 +209,7 @@ def test_a_cut_that_was_made_by_the_clock_is_kept_by_a_replay_though_late_record
 
 @pytest.mark.parametrize(("polls_between", "archived_by_another"), [(0, False), (2, False), (0, True)])
 def test_a_partition_that_goes_and_comes_back_loses_nothing(
-    tmp_path: Path, polls_between: int, archived_by_another: bool
+    tmp_path: Path, undisturbed: dict[str, bytes], polls_between: int, archived_by_another: bool
 ) -> None:
     log = log_of()
     worker, consumer = archive_worker(log, tmp_path / "moved")
@@ -212,8 +221,7 @@ def test_a_partition_that_goes_and_comes_back_loses_nothing(
         archive(log, tmp_path / "moved")
     consumer.regain(0)
     worker.run_until_idle(threading.Event(), 0.01)
-    archive(log_of(), tmp_path / "undisturbed")
-    assert files_under(tmp_path / "moved") == files_under(tmp_path / "undisturbed")
+    assert files_under(tmp_path / "moved") == undisturbed
     assert worker._metrics.lost.labels(EVENTS.name)._value.get() == 0
 
 
@@ -256,12 +264,11 @@ class AwayStorage(LocalStorage):
         super().write(path, content)
 
 
-def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
-    archive(log_of(), tmp_path / "undisturbed")
+def test_a_store_that_is_away_is_waited_for(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     storage = AwayStorage(tmp_path / "away", 3)
     archive(log_of(), tmp_path / "away", storage=storage)
     assert storage.left == 0
-    assert files_under(tmp_path / "away") == files_under(tmp_path / "undisturbed")
+    assert files_under(tmp_path / "away") == undisturbed
 
 
 def test_a_worker_that_cannot_write_says_why_and_stops_when_told(tmp_path: Path) -> None:

@@ -19,116 +19,85 @@ from reprise.store.exceptions import StoreUnavailableError
 from support.fake_log import FakeLogProducer
 
 
-class GrowingLog:
-    """A consumer's view of a log of which ten records were read, and to which others append."""
+class Log:
+    """A consumer's view of a log; each poll raises or returns the next of ``polls``, the last stops the worker.
+
+    ``ends`` and ``positions`` are those of the assigned partitions.
+    """
 
     topic_id = bytes(16)
-    assignment = frozenset({0})
 
-    def poll(self, records: int, seconds: float) -> Mapping[int, Sequence[Record]]:
-        return {0: [cast(Record, None)] * 10}
-
-    def end_offsets(self) -> Mapping[int, int]:
-        return {0: 7010}
-
-    def positions(self) -> Mapping[int, int]:
-        return {0: 10}
-
-
-class AwayStore:
-    """A fold whose store is away; the worker is told to stop after the first try."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-
-    def fold(self, topic_id: bytes, polled: Any) -> None:
-        self._stop.set()
-        raise StoreUnavailableError("redis:6379", "connection refused")
-
-
-def test_the_lag_grows_for_all_to_see_while_the_store_is_away() -> None:
-    registry, stop = CollectorRegistry(), threading.Event()
-    worker = Worker(
-        cast(LogConsumer, GrowingLog()),
-        cast(BatchFold, AwayStore(stop)),
-        MaterializerMetrics(registry),
-        MaterializerSettings(batch_records=10, poll_seconds=0.001, retry_seconds=0.001),
-    )
-    worker.run(stop)
-    assert registry.get_sample_value("reprise_materializer_lag_records", {"partition": "0"}) == 7000
-    assert "connection refused" in (worker.problem or "")
-
-
-class PartlyUnreadableLog(GrowingLog):
-    """Partition 0 has records that cannot be decoded; partition 1 has others."""
-
-    assignment = frozenset({0, 1})
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._polls = 0
-        self._stop = stop
+    def __init__(self, polls: Sequence[Any], ends: Mapping[int, int], positions: Mapping[int, int]) -> None:
+        self.stop = threading.Event()
         self.committed: dict[int, int] = {}
+        self.assignment = frozenset(ends)
+        self._polls = list(polls)
+        self._ends, self._positions = ends, positions
 
     def poll(self, records: int, seconds: float) -> Mapping[int, Sequence[Record]]:
-        self._polls += 1
-        if self._polls == 1:
-            raise UnreadableRecordsError("ecommerce-events", 0, 7, ValueError("no codec"))
-        self._stop.set()
-        return {1: [Record(1, 3, 0, b"", b"")]}
+        found = self._polls.pop(0)
+        if not self._polls:
+            self.stop.set()
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def end_offsets(self) -> Mapping[int, int]:
-        return {0: 10, 1: 4}
+        return self._ends
 
     def positions(self) -> Mapping[int, int]:
-        return {0: 7, 1: 4}
+        return self._positions
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         self.committed.update(offsets)
 
 
-class NoFold:
-    def fold(self, topic_id: bytes, polled: Any) -> None: ...
+class Folding:
+    """Stands for the fold; raises the error if there is one."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def fold(self, topic_id: bytes, polled: Any) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def worker_on(log: Log, registry: CollectorRegistry, fold: Folding | None = None) -> Worker:
+    """Return a worker that has run until the last poll of the log."""
+    settings = MaterializerSettings(batch_records=10, poll_seconds=0.001, retry_seconds=0.001)
+    fold = fold or Folding()
+    worker = Worker(cast(LogConsumer, log), cast(BatchFold, fold), MaterializerMetrics(registry), settings)
+    worker.run(log.stop)
+    return worker
+
+
+def test_the_lag_grows_for_all_to_see_while_the_store_is_away() -> None:
+    registry = CollectorRegistry()
+    log = Log([{0: [cast(Record, None)] * 10}], {0: 7010}, {0: 10})
+    away = Folding(StoreUnavailableError("redis:6379", "connection refused"))
+    worker = worker_on(log, registry, away)
+    assert registry.get_sample_value("reprise_materializer_lag_records", {"partition": "0"}) == 7000
+    assert "connection refused" in (worker.problem or "")
 
 
 def test_a_partition_that_cannot_be_read_is_named_and_the_others_go_on() -> None:
-    registry, stop = CollectorRegistry(), threading.Event()
-    log = PartlyUnreadableLog(stop)
-    worker = Worker(
-        cast(LogConsumer, log),
-        cast(BatchFold, NoFold()),
-        MaterializerMetrics(registry),
-        MaterializerSettings(),
-    )
-    worker.run(stop)
+    registry = CollectorRegistry()
+    unreadable = UnreadableRecordsError("ecommerce-events", 0, 7, ValueError("no codec"))
+    log = Log([unreadable, {1: [Record(1, 3, 0, b"", b"")]}], {0: 10, 1: 4}, {0: 7, 1: 4})
+    worker = worker_on(log, registry)
     assert log.committed == {1: 4}
     labels = {"partition": "0"}
     assert registry.get_sample_value("reprise_materializer_unreadable_offset", labels) == 7
     assert worker.problem == ("ecommerce-events, partition 0: offset 7 cannot be read: ValueError: no codec")
 
 
-class ForbiddenLog(GrowingLog):
-    """Kafka no longer lets this user read the topic."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-
-    def poll(self, records: int, seconds: float) -> Mapping[int, Sequence[Record]]:
-        self._stop.set()  # a worker that retries ends without an error
-        settings = EventLogSettings.load(kafka_servers="kafka:9092")
-        error = TopicAuthorizationFailedError({"ecommerce-events"})
-        raise convert_error(error, settings, "ecommerce-events: reading")
-
-
 def test_a_permanent_error_of_the_log_ends_the_worker_with_the_topic_and_the_reason() -> None:
-    stop = threading.Event()
-    worker = Worker(
-        cast(LogConsumer, ForbiddenLog(stop)),
-        cast(BatchFold, NoFold()),
-        MaterializerMetrics(CollectorRegistry()),
-        MaterializerSettings(retry_seconds=0.001),
-    )
+    settings = EventLogSettings.load(kafka_servers="kafka:9092")
+    forbidden = TopicAuthorizationFailedError({"ecommerce-events"})
+    log = Log([convert_error(forbidden, settings, "ecommerce-events: reading")], {0: 0}, {0: 0})
     with pytest.raises(LogRefusedError, match=r"ecommerce-events: reading: .*TopicAuthorizationFailedError"):
-        worker.run(stop)
+        worker_on(log, CollectorRegistry())
 
 
 def test_letters_of_large_records_are_small_enough_for_the_log() -> None:

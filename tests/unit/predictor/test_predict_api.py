@@ -36,6 +36,10 @@ def refused(response: httpx.Response, kind: str, status: int) -> dict[str, Any]:
     return problem
 
 
+def counted(predictor: RunningPredictor, endpoint: str, outcome: str) -> float:
+    return predictor.metric("reprise_predictor_requests_total", endpoint=endpoint, outcome=outcome)
+
+
 def sigmoid(logit: float) -> float:
     return 1 / (1 + math.exp(-logit))
 
@@ -141,10 +145,7 @@ def test_field_that_breaks_the_contract_is_named(predictor: RunningPredictor, bo
     problem = refused(predictor.client.post("/predict", json=body), "invalid-request", 422)
     assert [error["field"] for error in problem["errors"]] == [field]
     assert predictor.reader.round_trips == 0
-    counted = predictor.metric(
-        "reprise_predictor_requests_total", endpoint="/predict", outcome="invalid-request"
-    )
-    assert counted == 1
+    assert counted(predictor, "/predict", "invalid-request") == 1
 
 
 @pytest.mark.parametrize(
@@ -286,8 +287,7 @@ def test_state_after_the_deadline_is_503(store: Path) -> None:
         predictor.reader.delay = 0.05
         for path, body in (("/predict", ASK), ("/predict/batch", {"requests": [ASK]})):
             refused(predictor.client.post(path, json=body), "deadline-exceeded", 503)
-            outcome = {"endpoint": path, "outcome": "deadline-exceeded"}
-            assert predictor.metric("reprise_predictor_requests_total", **outcome) == 1
+            assert counted(predictor, path, "deadline-exceeded") == 1
 
 
 def test_recovered_store_makes_the_process_ready(predictor: RunningPredictor) -> None:
@@ -359,18 +359,15 @@ def test_model_info_returns_the_manifest(predictor: RunningPredictor) -> None:
 
 
 def test_requests_for_features_and_the_model_are_counted_by_outcome(predictor: RunningPredictor) -> None:
-    def counted(endpoint: str, outcome: str) -> float:
-        return predictor.metric("reprise_predictor_requests_total", endpoint=endpoint, outcome=outcome)
-
     predictor.client.get("/model/info")
     predictor.client.get("/features/u-1")
     predictor.client.get("/features/u-1", params={"product_id": ""})
     predictor.reader.failure = StoreUnavailableError("read", "away")
     predictor.client.get("/features/u-1")
-    assert counted("/model/info", "ok") == 1
-    assert counted("/features", "ok") == 1
-    assert counted("/features", "invalid-request") == 1
-    assert counted("/features", "store-unavailable") == 1
+    assert counted(predictor, "/model/info", "ok") == 1
+    assert counted(predictor, "/features", "ok") == 1
+    assert counted(predictor, "/features", "invalid-request") == 1
+    assert counted(predictor, "/features", "store-unavailable") == 1
     assert predictor.metric("reprise_predictor_request_seconds_count", endpoint="/features") == 3
 
 
