@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from reprise.archive import OfflineStore
 from reprise.archiver.main import command
@@ -68,6 +68,10 @@ def test_it_says_that_it_is_ready_and_drains_when_told_to_stop(tmp_path: Path) -
         assert process.wait(60) == 0
 
 
+def run(folder: Path, *options: str) -> Result:
+    return CliRunner(env={**environment(folder), "REPRISE_PROGRESS": "off"}).invoke(command, options)
+
+
 def metrics(port: int) -> str:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
@@ -82,12 +86,11 @@ def test_it_archives_to_the_last_record_compacts_and_exports(tmp_path: Path) -> 
     assert done.stdout.decode() == f"30 of {EVENTS.name}, 10 of {PREDICTIONS.name}\n"
     assert archived(tmp_path).keys() == logged.keys()
     exported = tmp_path / "events.parquet"
-    env = {**environment(tmp_path), "REPRISE_PROGRESS": "off"}
-    compacted = CliRunner(env=env).invoke(command, ["--compact"])
+    compacted = run(tmp_path, "--compact")
     assert compacted.output == "".join(
         f"{topic.name}: wrote 0 files, removed 0\n" for topic in (EVENTS, PREDICTIONS)
     )
-    done = CliRunner(env=env).invoke(command, ["--export", str(exported)])
+    done = run(tmp_path, "--export", str(exported))
     assert done.output == f"{exported}: 30 events of 30 records\n"
     table = pq.read_table(exported)
     assert sorted(table.column("event_id").to_pylist()) == sorted(f"3-{at}" for at in range(30))
@@ -95,27 +98,25 @@ def test_it_archives_to_the_last_record_compacts_and_exports(tmp_path: Path) -> 
 
 def test_holes_are_refused_until_they_are_accepted(tmp_path: Path) -> None:
     put(OfflineStore(str(tmp_path / "offline")), event_records(2, make_events(3), [0, 1, 2])[2:])
-    env = {**environment(tmp_path), "REPRISE_PROGRESS": "off"}
     exported = str(tmp_path / "events.parquet")
-    refused = CliRunner(env=env).invoke(command, ["--export", exported])
+    refused = run(tmp_path, "--export", exported)
     assert refused.exit_code == 1
     assert "partition 2, offsets 0 to 1" in refused.output
     assert "reprise archive --accept-holes" in refused.output
-    accepted = CliRunner(env=env).invoke(command, ["--accept-holes"])
+    accepted = run(tmp_path, "--accept-holes")
     assert accepted.output == f"{EVENTS.name}: accepted partition 2, offsets 0 to 1, 2 records\n"
-    assert CliRunner(env=env).invoke(command, ["--accept-holes"]).output == "nothing is missing\n"
-    done = CliRunner(env=env).invoke(command, ["--export", exported])
+    assert run(tmp_path, "--accept-holes").output == "nothing is missing\n"
+    done = run(tmp_path, "--export", exported)
     assert done.output == f"{exported}: 1 events of 1 records\n"
 
 
 def test_options_that_exclude_one_another_are_refused(tmp_path: Path) -> None:
-    done = CliRunner().invoke(command, ["--compact", "--export", str(tmp_path / "x")])
+    done = run(tmp_path, "--compact", "--export", str(tmp_path / "x"))
     assert done.exit_code == 2
     assert "exclude one another" in done.output
 
 
 def test_an_export_of_an_empty_store_says_so_in_one_line(tmp_path: Path) -> None:
-    env = {**environment(tmp_path), "REPRISE_PROGRESS": "off"}
-    done = CliRunner(env=env).invoke(command, ["--export", str(tmp_path / "x")])
+    done = run(tmp_path, "--export", str(tmp_path / "x"))
     assert done.exit_code == 1
     assert done.output == f"Error: {tmp_path / 'offline'} has no record of {EVENTS.name}\n"

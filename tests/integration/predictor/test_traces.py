@@ -4,13 +4,13 @@ import time
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from support.predictor import published
 from support.redis import RedisServer, free_port
 from support.served_bundles import bundle_files
 from support.serving import Serving, serving
 from support.traces import NOT_SAMPLED, PARENT_ID, SAMPLED, TRACE_ID, collector
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
@@ -65,12 +65,6 @@ def test_one_prediction_is_one_trace_with_its_stages(redis_server: RedisServer, 
     whole = spans["POST /predict"]
     assert {each.span.trace_id.hex() for each in received} == {TRACE_ID}
     assert whole.span.parent_span_id.hex() == PARENT_ID
-    assert whole.span.kind == Span.SPAN_KIND_SERVER
-    assert (whole.attributes["http.route"], whole.attributes["http.response.status_code"]) == (
-        "/predict",
-        200,
-    )
-    assert whole.span.status.code == Status.STATUS_CODE_UNSET
     assert (whole.resource["service.name"], whole.resource["deployment.environment.name"]) == (
         "reprise-predictor",
         "test",
@@ -116,10 +110,7 @@ def test_unavailable_collector_changes_no_response_and_lost_spans_are_counted(
         for _ in range(20):
             ask(predictor, SAMPLED)
         ask(predictor, SAMPLED, "/predict/batch", {"requests": [ASK, ASK]})
-        give_up = time.monotonic() + 120
-        while not spans_counted(predictor, "failed"):
-            assert time.monotonic() < give_up
-            time.sleep(0.05)
+        wait_until("spans have failed", lambda: spans_counted(predictor, "failed"), 120, every=0.05)
         dropped, failed = spans_counted(predictor, "dropped"), spans_counted(predictor, "failed")
         assert spans_counted(predictor, "exported") == 0
         # A batch that was refused, and a queue that is full; the others were dropped, and none is unaccounted for.

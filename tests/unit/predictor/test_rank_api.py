@@ -19,29 +19,23 @@ def ranking_plan(*, keeps_list: bool = True) -> Plan:
     """The small plan with the inputs of the timing."""
     document = small_plan().to_dict()
     pair, product = document["entities"]["pair"], document["entities"]["product"]
-    instants = [{"kind": kind, "frame": "purchases"} for kind in ("first_time", "last_time")]
-    pair["state"] += instants
+    pair["state"] += [{"kind": kind, "frame": "purchases"} for kind in ("first_time", "last_time")]
     between = {
-        "kind": "between",
-        "first": "purchases_first_us",
-        "last": "purchases_last_us",
+        "kind": "between", "first": "purchases_first_us", "last": "purchases_last_us", "n": "purchases_count",
         "unit_us": DAY_US,
-    }
-    about = {"source": "", "unit": "days", "description": ""}
-    pair["inputs"] += [
-        {
-            "name": "pair_days_since_purchase",
-            "finish": {"kind": "since", "instant": "purchases_last_us", "unit_us": DAY_US},
-            **about,
-        },
-        {"name": "pair_repurchase_days", "finish": {**between, "n": "purchases_count"}, **about},
-    ]
-    document["pair_values"]["days_between"] = {**between, "n": "purchases_count"}
+    }  # fmt: skip
+    since = {"kind": "since", "instant": "purchases_last_us", "unit_us": DAY_US}
+    ratio = {"kind": "ratio", "numerator": "pairs_days_between_sum", "denominator": "pairs_days_between_n"}
+    document["pair_values"]["days_between"] = between
     product["state"].append({"kind": "pair_sum", "inner": "days_between"})
-    ratio = {"numerator": "pairs_days_between_sum", "denominator": "pairs_days_between_n"}
-    product["inputs"].append(
-        {"name": "product_repurchase_days", "finish": {"kind": "ratio", **ratio}, **about}
-    )
+    for entity, name, finish in (
+        (pair, "pair_days_since_purchase", since),
+        (pair, "pair_repurchase_days", between),
+        (product, "product_repurchase_days", ratio),
+    ):
+        entity["inputs"].append(
+            {"name": name, "finish": finish, "source": "", "unit": "days", "description": ""}
+        )
     if not keeps_list:
         del document["entities"]["user"]["state"][-1]
     return Plan.from_dict(document)
