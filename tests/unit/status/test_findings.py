@@ -15,11 +15,8 @@ from support.seen_platform import (
     OTHER,
     exposed,
     healthy,
-    look,
-    materializer,
     predictor,
     process,
-    producer,
     reported,
     routed,
     silent,
@@ -50,12 +47,7 @@ def test_without_prometheus_and_findings_everything_is_ready() -> None:
 
 
 def test_platform_that_nobody_uses_works_as_well() -> None:
-    idle = {
-        "predictor": [process(predictor())],
-        "producer": [process(producer())],
-        "materializer": [process(materializer())],
-    }
-    assert reported(look(0, idle), look(5, idle)).verdict.level == "good"
+    assert reported(healthy(0), replace(healthy(0), at=NOON + 5)).verdict.level == "good"
 
 
 def test_redis_away_is_the_headline_and_not_that_the_predictor_is_unready() -> None:
@@ -149,19 +141,19 @@ def test_records_that_the_archive_lost_are_told_also_while_no_archiver_answers()
     [
         (
             "outcomes",
-            {"reprise_outcomes_mismatches": 3, "reprise_outcomes_checked_values": 10},
+            {"outcomes_mismatches": 3, "outcomes_checked_values": 10},
             "bad",
             "Features do not match: 3 logged values differ from what the offline store gives.",
         ),
         (
             "outcomes",
-            {"reprise_outcomes_probability_mismatches": 1},
+            {"outcomes_probability_mismatches": 1},
             "bad",
             "Probabilities do not match: 1 logged one differ from what the model gives.",
         ),
         (
             "trainer",
-            {"reprise_job_failed": 1, "reprise_job_end_timestamp_seconds": NOON},
+            {"job_failed": 1, "job_end_timestamp_seconds": NOON},
             "watch",
             "Training failed: its last run did not reach its end.",
         ),
@@ -170,9 +162,9 @@ def test_records_that_the_archive_lost_are_told_also_while_no_archiver_answers()
 def test_what_a_job_found_or_that_it_failed(
     job: str, values: dict[str, float], level: str, sentence: str
 ) -> None:
-    series = {f'{name}{{job="reprise-{job}"}}': value for name, value in values.items()}
-    services = {service.name: service.processes for service in healthy(5).services}
-    finding = only(reported(healthy(0), look(5, services, jobs=parse(exposed(series)))))
+    series = {f'reprise_{name}{{job="reprise-{job}"}}': value for name, value in values.items()}
+    pushed = replace(healthy(5), jobs=parse(exposed(series)), jobs_problem=None)
+    finding = only(reported(healthy(0), pushed))
     assert (finding.level, finding.sentence) == (level, sentence)
 
 
@@ -180,10 +172,8 @@ def test_arm_whose_model_is_not_loaded() -> None:
     loading = routed(7, *ARMS, state="loading")
     report = two_looks(predictor=[process(predictor(100), routing=loading)])
     assert {finding.section for finding in report.verdict.findings} == {"a-model-is-refused"}
-    assert (
-        "have not loaded the model of deeper: its model is being loaded."
-        in report.verdict.findings[1].sentence
-    )
+    told = "have not loaded the model of deeper: its model is being loaded."
+    assert told in report.verdict.findings[1].sentence
 
 
 def alert(name: str, severity: str, section: str, summary: str = "Predictions fail") -> Alert:

@@ -38,16 +38,13 @@ def test_rate_is_of_the_time_that_its_looks_cover() -> None:
     made = growing(0, 10, 30, 60)
     assert made.window(10).rate(NAME) == 5
     assert made.window(1000).rate(NAME) == 4
+    assert growing(0, 300, every=100).window(60).rate(NAME) == 3, "two looks farther apart than the window"
 
 
 def test_clock_that_goes_back_makes_no_negative_rate() -> None:
     made = growing(0, 10)
     made.add(2.0, look(2.0, {"materializer": [of(15)]}))
     assert made.window(60).rate(NAME) is None
-
-
-def test_two_looks_that_are_farther_apart_than_the_window_give_a_rate() -> None:
-    assert growing(0, 300, every=100).window(60).rate(NAME) == 3
 
 
 def test_labels_choose_what_is_counted() -> None:
@@ -111,10 +108,7 @@ def test_quantile_is_that_of_prometheus() -> None:
     assert quantile(0.5, buckets) == pytest.approx(0.1)
     assert quantile(0.7, buckets) == pytest.approx(0.3)
     assert quantile(0.95, buckets) == pytest.approx(0.75)
-
-
-def test_quantile_beyond_the_last_bound_is_that_bound() -> None:
-    assert quantile(0.99, [(1.0, 10.0), (math.inf, 100.0)]) == 1.0
+    assert quantile(0.99, [(1.0, 10.0), (math.inf, 100.0)]) == 1.0, "beyond the last bound it is that"
 
 
 @pytest.mark.parametrize("buckets", [[], [(math.inf, 5.0)], [(1.0, 0.0), (math.inf, 0.0)]])
