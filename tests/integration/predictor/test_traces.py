@@ -1,6 +1,8 @@
 """Traces of a predictor that is a process of its own, taken by a collector that is another."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,15 +22,22 @@ SHOW_IMPORTS = {"PYTHONPROFILEIMPORTTIME": "1"}
 """Has Python write a line to standard error for each module that it imports."""
 
 
-def environment(redis: RedisServer, folder: Path, **more: str) -> dict[str, str]:
+@contextmanager
+def predicting(redis: RedisServer, folder: Path, collector_url: str | None, **more: str) -> Iterator[Serving]:
+    """Run a predictor, with traces if there is a collector, and have it end well."""
     published(folder / "models", bundle_files())
-    return {
+    variables = {
         "REDIS_HOST": redis.host,
         "REDIS_PORT": str(redis.port),
         "MODEL_STORE": str(folder / "models"),
         "PREDICTOR_REHEARSAL_SECONDS": "0",
-        **more,
     }
+    if collector_url is not None:
+        variables |= {"REPRISE_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector_url}
+    with serving(folder, **variables, **more) as predictor:
+        predictor.wait_until_ready()
+        yield predictor
+        assert predictor.terminate() == 0
 
 
 def ask(predictor: Serving, traceparent: str, path: str = "/predict", body: object = None) -> None:
@@ -44,21 +53,16 @@ def spans_counted(predictor: Serving, outcome: str) -> float:
 
 
 def test_one_prediction_is_one_trace_with_its_stages(redis_server: RedisServer, tmp_path: Path) -> None:
-    with collector() as taken:
-        variables = {
-            "REPRISE_TRACES": "true",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": taken.url,
-            "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
-            "OTEL_BSP_SCHEDULE_DELAY": "50",
-        }
-        with serving(tmp_path, **environment(redis_server, tmp_path, **variables)) as predictor:
-            predictor.wait_until_ready()
-            before = time.time_ns()
-            ask(predictor, NOT_SAMPLED)
-            ask(predictor, SAMPLED)
-            received = taken.wait_for(6)
-            after = time.time_ns()
-            assert predictor.terminate() == 0
+    more = {
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+    }
+    with collector() as taken, predicting(redis_server, tmp_path, taken.url, **more) as predictor:
+        before = time.time_ns()
+        ask(predictor, NOT_SAMPLED)
+        ask(predictor, SAMPLED)
+        received = taken.wait_for(6)
+        after = time.time_ns()
     assert len(taken.wait_for(6)) == 6
     spans = {each.span.name: each for each in received}
     assert sorted(spans) == sorted(["POST /predict", *STAGES])
@@ -83,30 +87,21 @@ def test_one_prediction_is_one_trace_with_its_stages(redis_server: RedisServer, 
 
 def test_queued_spans_are_exported_at_shutdown(redis_server: RedisServer, tmp_path: Path) -> None:
     with collector() as taken:
-        variables = {
-            "REPRISE_TRACES": "true",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": taken.url,
-            "OTEL_BSP_SCHEDULE_DELAY": "3600000",
-        }
-        with serving(tmp_path, **environment(redis_server, tmp_path, **variables)) as predictor:
-            predictor.wait_until_ready()
+        with predicting(redis_server, tmp_path, taken.url, OTEL_BSP_SCHEDULE_DELAY="3600000") as predictor:
             ask(predictor, SAMPLED)
-            assert predictor.terminate() == 0
         assert len(taken.wait_for(6, seconds=0)) == 6
 
 
 def test_unavailable_collector_changes_no_response_and_lost_spans_are_counted(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    variables = {
-        "REPRISE_TRACES": "true",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+    more = {
         "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
         "OTEL_BSP_MAX_QUEUE_SIZE": "8",
         "OTEL_BSP_SCHEDULE_DELAY": "50",
     }
-    with serving(tmp_path, **environment(redis_server, tmp_path, **variables)) as predictor:
-        predictor.wait_until_ready()
+    away = f"http://127.0.0.1:{free_port()}"
+    with predicting(redis_server, tmp_path, away, **more) as predictor:
         for _ in range(20):
             ask(predictor, SAMPLED)
         ask(predictor, SAMPLED, "/predict/batch", {"requests": [ASK, ASK]})
@@ -117,17 +112,14 @@ def test_unavailable_collector_changes_no_response_and_lost_spans_are_counted(
         assert dropped > 0
         assert 21 * 6 - 16 <= dropped + failed <= 21 * 6
         assert predictor.http.get("/ready").status_code == 200
-        assert predictor.terminate() == 0
 
 
 def test_opentelemetry_sdk_is_not_imported_while_traces_are_off(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    with serving(tmp_path, **environment(redis_server, tmp_path, **SHOW_IMPORTS)) as predictor:
-        predictor.wait_until_ready()
+    with predicting(redis_server, tmp_path, None, **SHOW_IMPORTS) as predictor:
         ask(predictor, SAMPLED)
         assert "reprise_trace_spans" not in predictor.http.get("/metrics").text
-        assert predictor.terminate() == 0
     lines = [line for line in predictor.log.read_text().splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
     assert "reprise.predictor.services.prediction" in imported

@@ -16,6 +16,14 @@ from support.predictor import ASK, NOW_US, USER, RunningPredictor, published, ru
 from support.served_bundles import DAY_US, bundle_files
 from support.waiting import wait_until
 
+FEATURES = {
+    "total_spend": 90.0,
+    "avg_transaction_amount": 30.0,
+    "days_since_last_purchase": 2.0,
+    "repeat_purchase_count": 1.0,
+}
+"""The features of the user of this module."""
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,12 +69,7 @@ def test_answer_to_a_known_pair_is_exactly_this(predictor: RunningPredictor) -> 
         "threshold": 0.5,
         "user_id": "u-1",
         "product_id": "p-1",
-        "features_used": {
-            "total_spend": 90.0,
-            "avg_transaction_amount": 30.0,
-            "days_since_last_purchase": 2.0,
-            "repeat_purchase_count": 1.0,
-        },
+        "features_used": FEATURES,
         "model_version": predictor.context.configured_model.current.digest,
         "arm": "baseline",
         "timestamp": "2026-01-31T12:00:00Z",
@@ -100,10 +103,7 @@ def test_unknown_pair_is_scored_from_the_empty_state_and_reported_as_unknown(
 def test_explain_shows_every_input_and_what_the_request_lacks_is_missing(predictor: RunningPredictor) -> None:
     features = post(predictor, "/predict?explain=all", ASK)["features_used"]
     assert features == {
-        "total_spend": 90.0,
-        "avg_transaction_amount": 30.0,
-        "days_since_last_purchase": 2.0,
-        "repeat_purchase_count": 1.0,
+        **FEATURES,
         "product_views": 7.0,
         "pair_purchases": 2.0,
         "request_amount": 20.0,
@@ -304,12 +304,7 @@ def test_features_of_a_user_are_the_users_alone(predictor: RunningPredictor) -> 
     assert answer == {
         "user_id": "u-1",
         "product_id": None,
-        "features": {
-            "total_spend": 90.0,
-            "avg_transaction_amount": 30.0,
-            "days_since_last_purchase": 2.0,
-            "repeat_purchase_count": 1.0,
-        },
+        "features": FEATURES,
         "known": {"user": True},
         "model_version": predictor.context.configured_model.current.digest,
         "timestamp": "2026-01-31T12:00:00Z",

@@ -7,9 +7,12 @@ import httpx
 import orjson
 import pytest
 from fastapi.testclient import TestClient
+from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from reprise.events import decode_event
+from reprise.http.tracing.factory import Tracing
 from reprise.log import EVENTS, LogUnavailableError
 from reprise.producer.app import create_app
 from reprise.producer.metrics import ProducerMetrics
@@ -17,6 +20,7 @@ from reprise.producer.settings import ProducerSettings
 from reprise.runtime.exceptions import InvalidSettingsError
 from support.fake_log import FakeLogProducer
 from support.redis import free_port
+from support.traces import SAMPLED, TRACE_ID, KeptSpans, attributes
 
 EVENT = {
     "event_id": "e",
@@ -28,9 +32,13 @@ EVENT = {
 
 
 def client_of(
-    settings: ProducerSettings, log: FakeLogProducer, metrics: ProducerMetrics, prefix: str = ""
+    settings: ProducerSettings,
+    log: FakeLogProducer,
+    metrics: ProducerMetrics,
+    prefix: str = "",
+    tracing: Tracing | None = None,
 ) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app=create_app(settings, log, metrics))
+    transport = httpx.ASGITransport(app=create_app(settings, log, metrics, tracing))
     return httpx.AsyncClient(transport=transport, base_url=f"http://producer{prefix}/")
 
 
@@ -269,3 +277,38 @@ async def test_events_without_a_key_are_marked_as_anonymous(
 ) -> None:
     await client.post("/events", json=[EVENT, {**EVENT, "posted_by": "key:shop"}])
     assert [decode_event(value).posted_by for _, _, value in log.appended] == ["anonymous"] * 2
+
+
+async def post_traced(log: FakeLogProducer, spans: KeptSpans) -> int:
+    metrics = ProducerMetrics(CollectorRegistry(), log.buffered, spans.tracing)
+    secret = {name: f"{value}-secret" if name.endswith("_id") else value for name, value in EVENT.items()}
+    async with client_of(ProducerSettings(), log, metrics, tracing=spans.tracing) as client:
+        answer = await client.post("/events", json=[secret, secret], headers={"traceparent": SAMPLED})
+    return answer.status_code
+
+
+async def test_events_are_a_span_with_their_append(log: FakeLogProducer) -> None:
+    spans = KeptSpans()
+    assert await post_traced(log, spans) == 202
+    whole = spans.request()
+    assert (whole.name, attributes(whole)["http.response.status_code"]) == ("POST /events", 202)
+    [append] = spans.stages()
+    assert (append.name, append.kind) == ("append", SpanKind.PRODUCER)
+    assert attributes(append) == {
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "ecommerce-events",
+    }
+    assert append.context is not None
+    assert f"{append.context.trace_id:032x}" == TRACE_ID
+    assert not [span for span in spans.all() if "secret" in span.to_json()]
+
+
+async def test_a_log_that_refuses_is_an_event_of_the_span(log: FakeLogProducer) -> None:
+    spans = KeptSpans()
+    log.failure = lambda _: LogUnavailableError("kafka:9092")
+    assert await post_traced(log, spans) == 503
+    whole = spans.request()
+    assert whole.status.status_code is StatusCode.ERROR
+    assert [dict(event.attributes or {}) for event in whole.events] == [
+        {"reprise.dependency": "event_log", "error.type": "LogUnavailableError", "reprise.times": 2}
+    ]
