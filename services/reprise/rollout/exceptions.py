@@ -1,7 +1,5 @@
 """Errors of this package."""
 
-from collections.abc import Sequence
-
 from reprise.runtime.exceptions import RepriseError
 
 
@@ -10,11 +8,7 @@ class RolloutError(RepriseError):
 
 
 class InvalidResourceError(RolloutError):
-    """A resource's spec or status violates its schema; one line for each invalid field."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+    """A resource's spec or status violates its schema; the message has each invalid field."""
 
 
 class InvalidTransitionError(RolloutError):
@@ -34,7 +28,3 @@ class ConflictError(ClusterError):
 
 class MetricsError(RolloutError):
     """Prometheus is unavailable or refused a query."""
-
-
-class StuckError(RolloutError):
-    """The reconcile loop makes no progress."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from reprise.rollout.clients.kubernetes import Resource
-from reprise.rollout.exceptions import ConflictError, StuckError
+from reprise.rollout.exceptions import ConflictError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconciler import Reconciler
 from reprise.rollout.settings import RolloutSettings
@@ -51,17 +51,13 @@ class ReconcileLoop:
         self._task = asyncio.create_task(self._reconcile_forever())
         self._task.add_done_callback(_log_error)
 
-    def check(self) -> None:
-        """Return if the loop makes progress.
-
-        Raises:
-            StuckError: It makes none, and the process has to be restarted.
-        """
+    @property
+    def problem(self) -> str | None:
+        """Why the loop makes no progress, so that the process has to be restarted; ``None`` if it makes some."""
         silent = time.monotonic() - self._passed
         if self._task is None or self._task.done():
-            raise StuckError("the reconcile loop has ended: see the log")
-        if silent > _STUCK_SECONDS:
-            raise StuckError(f"no reconciliation for {silent:.0f} s")
+            return "the reconcile loop has ended: see the log"
+        return f"no reconciliation for {silent:.0f} s" if silent > _STUCK_SECONDS else None
 
     async def stop(self) -> None:
         """Finish the current reconciliation, and stop."""

@@ -16,7 +16,6 @@ from reprise.http.server import metrics_server
 from reprise.rollout.clients.kubernetes import KubernetesClient, connect
 from reprise.rollout.clients.predictors import PredictorClient
 from reprise.rollout.clients.prometheus import PrometheusProvider, no_metrics
-from reprise.rollout.exceptions import StuckError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconcile_loop import ReconcileLoop
 from reprise.rollout.reconciler import OperatorContext, Reconciler
@@ -55,10 +54,8 @@ def liveness_router(loop: ReconcileLoop) -> APIRouter:
 
     @router.get("/healthz")
     async def healthz() -> Health:
-        try:
-            loop.check()
-        except StuckError as error:
-            raise ProblemError(NOT_READY, str(error)) from error
+        if loop.problem is not None:
+            raise ProblemError(NOT_READY, loop.problem)
         return Health(status="ok")
 
     return router

@@ -271,12 +271,12 @@ class RolloutSpec(Part):
             raise InvalidResourceError(problems_of(error, "spec")) from None
 
 
-def problems_of(error: ValidationError, root: str) -> list[str]:
-    """Return one line for each invalid field."""
-    return [
+def problems_of(error: ValidationError, root: str) -> str:
+    """Return each invalid field with what is wrong."""
+    return "; ".join(
         f"{'.'.join([root, *map(str, detail['loc'])])}: {detail['msg'].removeprefix('Value error, ')}"
         for detail in error.errors(include_url=False)
-    ]
+    )
 
 
 def basis_points(percent: float) -> int:
