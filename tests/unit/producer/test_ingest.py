@@ -121,7 +121,7 @@ async def test_event_that_the_log_did_not_take_is_unavailable_alone_and_counted_
     assert metrics.registry.get_sample_value("reprise_producer_acknowledgement_seconds_count") == 1
 
 
-async def test_full_buffer_is_overload_for_what_does_not_fit(
+async def test_full_buffer_is_overload_for_what_does_not_fit_and_a_closed_log_is_unavailable(
     ingest: EventIngest, log: FakeLogProducer
 ) -> None:
     log.hold, log.capacity = True, 2
@@ -129,6 +129,8 @@ async def test_full_buffer_is_overload_for_what_does_not_fit(
     await asyncio.sleep(0.01)
     log.acknowledge()
     assert [result.outcome for result in await task] == ["accepted", "accepted", "overloaded"]
+    log.close(0)
+    assert [result.outcome for result in await ingest.accept([event()])] == ["unavailable"]
 
 
 async def test_errors_that_are_not_the_logs_are_not_hidden(ingest: EventIngest, log: FakeLogProducer) -> None:
