@@ -12,43 +12,17 @@ EXTRAS = (
     "rollout.enabled=true,outcomes.enabled=true,forget.enabled=true,scoring.enabled=true"
 )
 
+SERVICES = ("predictor", "producer", "materializer", "archiver")
 # from, to, port; within the release and with its Kafka
 FLOWS = {
     ("test", "predictor", "http"),
     ("rollout", "predictor", "metrics"),
     ("doctor", "predictor", "http"),
     ("doctor", "producer", "http"),
-    *(
-        ("status", name, "metrics")
-        for name in ("predictor", "producer", "materializer", "archiver", "rollout")
-    ),
-    *(
-        (name, "kafka", 9093)
-        for name in (
-            "predictor",
-            "producer",
-            "materializer",
-            "archiver",
-            "backfill",
-            "forget",
-            "doctor",
-            "kafdrop",
-        )
-    ),
-    *(
-        (name, "redis", "redis")
-        for name in (
-            "predictor",
-            "materializer",
-            "backfill",
-            "forget",
-            "seed",
-            "feast",
-            "rollout",
-            "outcomes",
-            "doctor",
-        )
-    ),
+    *(("status", name, "metrics") for name in (*SERVICES, "rollout")),
+    *((name, "kafka", 9093) for name in (*SERVICES, "backfill", "forget", "doctor", "kafdrop")),
+    *((name, "redis", "redis") for name in ("predictor", "materializer", "backfill", "forget", "seed")),
+    *((name, "redis", "redis") for name in ("feast", "rollout", "outcomes", "doctor")),
 }
 # what the code calls of the Kubernetes API and the admission policy asks for, by component; each rule as (API group,
 # resource, verbs)
@@ -86,8 +60,7 @@ def test_every_pod_has_a_policy_of_its_component() -> None:
 
 
 def test_the_flows_within_the_platform_are_these_and_no_others() -> None:
-    release = render("-f", "dev", EXTRAS)
-    assert _egress(release) == FLOWS
+    assert _egress(render("-f", "dev", EXTRAS)) == FLOWS
 
 
 def test_whom_a_component_speaks_to_lets_it_in() -> None:
@@ -183,35 +156,27 @@ def test_the_kubernetes_api_is_open_to_whom_the_code_calls_it_from_and_nobody_el
 
 
 def test_rights_on_rollouts_are_part_of_the_clusters_roles() -> None:
-    roles = render("-f", "dev", "--set=rollout.enabled=true,rollout.clusterRoles.enabled=true").of_kind(
-        "ClusterRole"
-    )
+    release = render("-f", "dev", "--set=rollout.enabled=true,rollout.clusterRoles.enabled=true")
     aggregated = {
-        label: each.raw["rules"][0]["verbs"]
-        for each in roles
+        label.removeprefix("rbac.authorization.k8s.io/aggregate-to-"): each.raw["rules"][0]["verbs"]
+        for each in release.of_kind("ClusterRole")
         for label in each.metadata.labels
         if label.startswith("rbac.authorization.k8s.io/aggregate-to-")
     }
-    prefix = "rbac.authorization.k8s.io/aggregate-to-"
     assert aggregated == {
-        prefix + "view": ["get", "list", "watch"],
-        prefix + "edit": ["create", "update", "patch", "delete"],
-        prefix + "admin": ["promote"],
+        "view": ["get", "list", "watch"],
+        "edit": ["create", "update", "patch", "delete"],
+        "admin": ["promote"],
     }
 
 
 def test_topics_are_as_the_platform_declares_them() -> None:
     topics = render("-f", "production").of_kind("KafkaTopic")
-    made = {
-        (
-            each.name,
-            each.spec["partitions"],
-            each.spec["config"]["retention.ms"],
-            each.spec["config"]["cleanup.policy"],
-        )
+    names = "retention.ms", "cleanup.policy"
+    assert {
+        (each.name, each.spec["partitions"], *(each.spec["config"][name] for name in names))
         for each in topics
-    }
-    assert made == {
+    } == {
         (topic.name, topic.partitions, round(topic.retention.total_seconds() * 1000), topic.cleanup)
         for topic in TOPICS
     }
@@ -272,43 +237,29 @@ def test_every_component_has_a_kafka_user_that_may_no_more_than_it_does() -> Non
         ("producer", "ecommerce-events"),
         ("materializer", "ecommerce-events-dlq"),
     }
+    operations: dict[bool, set[str]] = {True: set(), False: set()}
+    for component, spec in users.items():
+        for acl in spec["authorization"]["acls"]:
+            operations[component in people] |= set(acl["operations"])
     # the doctor and Kafdrop tell how topics are configured
-    operations = {
-        (component in people, operation)
-        for component, spec in users.items()
-        for acl in spec["authorization"]["acls"]
-        for operation in acl["operations"]
-    }
-    assert {operation for of_people, operation in operations if of_people} == {
-        "Read",
-        "Describe",
-        "DescribeConfigs",
-    }
-    assert {operation for of_people, operation in operations if not of_people} == {
-        "Read",
-        "Write",
-        "Describe",
-    }
+    assert operations[True] == {"Read", "Describe", "DescribeConfigs"}
+    assert operations[False] == {"Read", "Write", "Describe"}
 
 
 def test_without_a_producer_the_doctor_may_append_its_event_itself() -> None:
-    users = {
-        each.component: each.spec
-        for each in render("-f", "dev", "--set=producer.enabled=false").of_kind("KafkaUser")
-    }
-    acls = users["doctor"]["authorization"]["acls"]
+    release = render("-f", "dev", "--set=producer.enabled=false")
+    acls = release.find("KafkaUser", "reprise-doctor").spec["authorization"]["acls"]
     assert [acl["resource"]["name"] for acl in acls if "Write" in acl["operations"]] == ["ecommerce-events"]
 
 
 def test_a_password_comes_from_the_secret_of_the_user_it_is_of(release: Release) -> None:
     strimzi = bool(release.of_kind("Kafka"))
-    for each, pod in release.pods():
-        for container in pod.spec.all_containers:
-            given = {variable.name: variable for variable in container.env}
-            if strimzi and "KAFKA_PASSWORD" in given:
-                source = given["KAFKA_PASSWORD"].value_from
-                assert source is not None
-                assert source["secretKeyRef"]["name"] == given["KAFKA_USERNAME"].value, each.name
+    for each, container in release.containers():
+        given = {variable.name: variable for variable in container.env}
+        if strimzi and "KAFKA_PASSWORD" in given:
+            source = given["KAFKA_PASSWORD"].value_from
+            assert source is not None
+            assert source["secretKeyRef"]["name"] == given["KAFKA_USERNAME"].value, each.name
 
 
 def test_a_producer_with_keys_asks_for_them_everywhere_but_on_its_port_for_metrics() -> None:
@@ -316,7 +267,7 @@ def test_a_producer_with_keys_asks_for_them_everywhere_but_on_its_port_for_metri
     release = render("-f", "dev", EXTRAS, "--set=status.enabled=true", keys)
     config = release.config("reprise-producer")
     assert config["PRODUCER_API_KEYS_FILE"] == "/etc/reprise/keys/keys"
-    pod = next(pod for each, pod in release.pods() if each.name == "reprise-producer")
+    pod = release.pod("producer")
     [producer] = pod.spec.containers
     assert {port["name"]: port["containerPort"] for port in producer.ports} == {
         "http": 8001,
@@ -326,14 +277,10 @@ def test_a_producer_with_keys_asks_for_them_everywhere_but_on_its_port_for_metri
     [monitor] = [each for each in release.of_kind("PodMonitor") if each.component == "producer"]
     assert [each["port"] for each in monitor.spec["podMetricsEndpoints"]] == ["metrics"]
     policy = release.find("NetworkPolicy", "reprise-producer")
-    assert [port["port"] for rule in policy.spec["ingress"] for port in rule["ports"]] == [
-        "http",
-        "http",
-        "metrics",
-        "metrics",
-    ]
-    doctor = next(pod for each, pod in release.pods() if each.component == "doctor")
-    [key] = [each for each in doctor.spec.containers[0].env if each.name == "DOCTOR_PRODUCER_API_KEY"]
+    ports = [port["port"] for rule in policy.spec["ingress"] for port in rule["ports"]]
+    assert ports == ["http", "http", "metrics", "metrics"]
+    [doctor] = release.pod("doctor", "CronJob").spec.containers
+    [key] = [each for each in doctor.env if each.name == "DOCTOR_PRODUCER_API_KEY"]
     assert key.value_from == {"secretKeyRef": {"name": "canary", "key": "key"}}
 
 
@@ -365,19 +312,17 @@ def test_ports_of_dns_and_of_the_api_and_the_agent_of_cloud_identities_are_those
         "--set=storage.s3.existingSecret=,storage.s3.workloadIdentity=true,rollout.enabled=true",
     )
     for policy in release.of_kind("NetworkPolicy"):
-        for dns in (
-            rule for rule in policy.spec.get("egress", []) if rule["ports"][0].get("protocol") == "UDP"
-        ):
-            assert [port["port"] for port in dns["ports"]] == [53, 53, 5353, 5353]
-    rollout = release.find("NetworkPolicy", "reprise-rollout").spec["egress"]
-    assert {"ports": [{"port": 16443}], "to": [block]} in rollout
+        for rule in policy.spec.get("egress", []):
+            if rule["ports"][0].get("protocol") == "UDP":
+                assert [port["port"] for port in rule["ports"]] == [53, 53, 5353, 5353]
+    assert {"ports": [{"port": 16443}], "to": [block]} in release.egress("rollout")
     assert _agents(release) == {("169.254.170.23/32", 80), ("fd00:ec2::23/128", 80)}
 
 
 def _agents(release: Release) -> set[tuple[str, int]]:
     return {
         (peer["ipBlock"]["cidr"], port["port"])
-        for rule in release.find("NetworkPolicy", "reprise-predictor").spec["egress"]
+        for rule in release.egress("predictor")
         for peer in rule.get("to", [])
         if "ipBlock" in peer
         for port in rule["ports"]

@@ -238,7 +238,7 @@ def test_the_scores_go_to_a_folder_of_the_offline_store_or_where_the_values_say(
     elsewhere = (SCORING, "--set=scoring.out=s3://lake/reprise,storage.s3.existingSecret=s3")
     release = render(*PLAIN, "--set=networkPolicy.enabled=true", *elsewhere)
     assert release.config("reprise-scoring")["SCORING_OUT"] == "s3://lake/reprise"
-    egress = release.find("NetworkPolicy", "reprise-scoring").spec["egress"]
+    egress = release.egress("scoring")
     assert 443 in {int(port["port"]) for rule in egress for port in rule["ports"]}
     with pytest.raises(RenderingError, match="needs credentials"):
         render(*PLAIN, SCORING, "--set=scoring.out=s3://lake/reprise")
@@ -290,5 +290,5 @@ def test_addresses_of_ipv6_are_taken_in_brackets() -> None:
     )
     config = release.config("reprise-materializer")
     assert (config["KAFKA_SERVERS"], config["REDIS_NODES"]) == ("[fd00::1]:9092", "[fd00::2]:6380")
-    egress = release.find("NetworkPolicy", "reprise-materializer").spec["egress"]
+    egress = release.egress("materializer")
     assert {9092, 6380} <= {port["port"] for rule in egress for port in rule["ports"]}

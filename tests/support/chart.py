@@ -16,6 +16,7 @@ from support.collection import SOAK
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/reprise"
 NAMESPACE = "reprise"
+RELEASE = "reprise"
 COMPONENT = "app.kubernetes.io/component"
 
 
@@ -49,6 +50,11 @@ class Container(_Object):
     startup_probe: dict[str, Any] | None = None
     liveness_probe: dict[str, Any] | None = None
     readiness_probe: dict[str, Any] | None = None
+
+    @property
+    def probes(self) -> tuple[dict[str, Any] | None, ...]:
+        """Those of startup, liveness and readiness."""
+        return self.startup_probe, self.liveness_probe, self.readiness_probe
 
 
 class PodSpec(_Object):
@@ -142,6 +148,24 @@ class Release:
         """Return every object that is or makes pods, with its pod."""
         return [(each, each.pod) for each in self.manifests if each.pod is not None]
 
+    def pod(self, name: str, kind: str = "Deployment") -> Pod:
+        """Return the pod of a component's workload."""
+        found = self.find(kind, f"{RELEASE}-{name}").pod
+        assert found is not None
+        return found
+
+    def containers(self) -> list[tuple[Manifest, Container]]:
+        """Return the containers of every pod, each with the object that makes the pod."""
+        return [(each, container) for each, pod in self.pods() for container in pod.spec.all_containers]
+
+    def egress(self, component: str) -> list[dict[str, Any]]:
+        """Return what the NetworkPolicy of a component lets out."""
+        return list(self.find("NetworkPolicy", f"{RELEASE}-{component}").spec["egress"])
+
+    def config_of(self, component: str) -> dict[str, str]:
+        """Return the variables of a component."""
+        return self.config(f"{RELEASE}-{component}")
+
     def config(self, name: str) -> dict[str, str]:
         return dict(self.find("ConfigMap", name).raw["data"])
 
@@ -182,6 +206,6 @@ def render(*arguments: str, chart: Path = CHART, with_schema: bool = SOAK) -> Re
     ]
     if not with_schema:
         given.append("--skip-schema-validation")
-    text = helm("template", "reprise", str(chart), f"--namespace={NAMESPACE}", *given)
+    text = helm("template", RELEASE, str(chart), f"--namespace={NAMESPACE}", *given)
     documents = yaml.load_all(text, Loader=yaml.CSafeLoader)
     return Release(tuple(Manifest(document) for document in documents if document))
