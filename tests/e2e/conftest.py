@@ -30,28 +30,29 @@ def platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Platf
     """
     namespace = NAMESPACE + getattr(request.module, "NAMESPACE_SUFFIX", "")
     attributes = getattr(request.module, "PLATFORM", {})
-    with _installed(Platform(cluster, namespace, TAG, **attributes), request) as platform:
+    platform = Platform(cluster, namespace, TAG, **attributes)
+    platform.remove()
+    with diagnosed(platform, request):
+        platform.install()
         yield platform
 
 
 @contextmanager
-def _installed(platform: Platform, request: pytest.FixtureRequest) -> Iterator[Platform]:
+def diagnosed(platform: Platform, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Print what is in the namespace if something fails, so that a log of CI is enough, and delete it in the end."""
     failed = request.session.testsfailed
-    platform.remove()
     try:
-        platform.install()
-        yield platform
+        yield
     except Exception:
-        _tell(request, platform)
+        _print_diagnosis(request, platform)
         raise
     if request.session.testsfailed > failed:
-        _tell(request, platform)
+        _print_diagnosis(request, platform)
     if os.environ.get("REPRISE_E2E_KEEP") != "1":
         platform.remove(wait=False)
 
 
-def _tell(request: pytest.FixtureRequest, platform: Platform) -> None:
-    """Print what is in the namespace, so that a log of CI is enough to find out why."""
+def _print_diagnosis(request: pytest.FixtureRequest, platform: Platform) -> None:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         print(platform.diagnosis(), file=sys.stderr)

@@ -1,8 +1,6 @@
 """The platform on a real cluster, from installation to removal; the tests build on one another, in this order."""
 
-import gzip
 import json
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +13,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from e2e.support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform
+from e2e.support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform, is_ready
 from e2e.support.connections import connects, idle_job, is_refused, strangers
+from e2e.support.customers import new_event, questions_about
 from e2e.support.steady_load import SteadyLoad
 from reprise.cli.demo.parity import compare_online
 from reprise.datagen.main import command as datagen
-from reprise.events import Event, parse_timestamp
+from reprise.events import Event, event_from_fields
 from reprise.features.plan import Plan
 from support.waiting import wait_until
 
@@ -62,13 +61,8 @@ def history(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Pat
     shop = yaml.safe_load((FIXTURES / "values.yaml").read_text())["datagen"]
     path = tmp_path_factory.mktemp("history") / "history.parquet"
     start = (datetime.now(UTC) - timedelta(days=shop["days"])).date()
-    options = {
-        "--start": start,
-        "--days": shop["days"],
-        "--users": shop["users"],
-        "--products": shop["products"],
-    }
-    arguments = [str(path), "--seed", "7", *(str(part) for option in options.items() for part in option)]
+    sizes = [f"--{name}={shop[name]}" for name in ("days", "users", "products")]
+    arguments = [str(path), "--seed=7", f"--start={start}", *sizes]
     made = CliRunner().invoke(datagen, arguments)
     assert made.exit_code == 0, made.output
     return path
@@ -92,31 +86,10 @@ def sent() -> list[Event]:
     return []
 
 
-def _send(client: httpx.Client, sent: list[Event], bodies: list[dict[str, object]]) -> None:
+def _send(client: httpx.Client, sent: list[Event], bodies: list[dict[str, Any]]) -> None:
     answer = client.post("/events", json=bodies)
     assert answer.status_code == 202, answer.text
-    sent += [
-        Event(
-            event_id=str(body["event_id"]),
-            user_id=str(body["user_id"]),
-            product_id=str(body["product_id"]),
-            event_type=str(body["event_type"]),
-            amount=body["amount"],
-            timestamp_us=parse_timestamp(str(body["timestamp"])),
-        )
-        for body in bodies
-    ]
-
-
-def _event(user: str, product: str, event_type: str, amount: float | None) -> dict[str, object]:
-    return {
-        "event_id": str(uuid.uuid4()),
-        "user_id": user,
-        "product_id": product,
-        "event_type": event_type,
-        "amount": amount,
-        "timestamp": datetime.now(UTC).isoformat(),
-    }
+    sent += map(event_from_fields, bodies)
 
 
 def _purchases(client: httpx.Client, user: str, product: str) -> float:
@@ -147,14 +120,13 @@ def test_an_event_sent_through_the_ingress_changes_the_features(
 ) -> None:
     user, product = PAIRS[2]
     before = _purchases(serving, user, product)
-    _send(serving, sent, [_event(user, product, "purchase", 12.5)])
+    _send(serving, sent, [new_event(user, product, 12.5)])
     wait_until("the purchase counts", lambda: _purchases(serving, user, product) == before + 1, 20, every=0.1)
 
 
 def test_a_job_erases_the_users_of_a_secret(platform: Platform, serving: httpx.Client) -> None:
     user, product = "e2e-erased", "e2e-erased-product"
-    event = _event(user, product, "purchase", 3.0)
-    assert serving.post("/events", json=event).status_code == 202
+    assert serving.post("/events", json=new_event(user, product, 3.0)).status_code == 202
     wait_until("the purchase counts", lambda: _purchases(serving, user, product) == 1, 20, every=0.1)
     platform.kubectl("create", "secret", "generic", "reprise-forget-users", f"--from-literal=users={user}")
     log = platform.run_job("forget", FORGET_IN_FLIGHT="0s")
@@ -232,19 +204,16 @@ def test_a_materializer_that_is_killed_loses_nothing_and_counts_nothing_twice(
     for _ in range(3):
         for batch in range(10):
             bodies = [
-                _event(user, product, "purchase" if (batch + n) % 3 else "view", None)
+                new_event(user, product, 5.0 + n / 8 if (batch + n) % 3 else None)
                 for n, (user, product) in enumerate(pairs)
             ]
-            for n, body in enumerate(bodies):
-                body["amount"] = 5.0 + n / 8 if body["event_type"] == "purchase" else None
             _send(serving, sent, bodies)
             if batch == 4:
                 pod = platform.pods("materializer")[0]["metadata"]["name"]
                 platform.kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
             # What a shop sends twice counts once.
             assert serving.post("/events", json=bodies[:5]).status_code == 202
-    last = _event("e2e-last", PAIRS[0][1], "purchase", 1.0)
-    _send(serving, sent, [last])
+    _send(serving, sent, [new_event("e2e-last", PAIRS[0][1], 1.0)])
 
     def equals() -> bool:
         compared = compare_online(serving, "", PLAN, history, sent, pairs)
@@ -266,8 +235,8 @@ def test_an_upgrade_of_the_configuration_under_load_loses_no_request(
         load.await_answers(100)
     assert set(load.statuses) == {"200"}, f"{load.statuses}\n" + "\n".join(load.failures[:20])
     assert load.answered > 50 * load.seconds, "the machine is too slow to say something about load"
-    assert serving.post("/predict/batch", json={"requests": _requests(8)}).status_code != 200
-    assert serving.post("/predict/batch", json={"requests": _requests(7)}).status_code == 200
+    assert serving.post("/predict/batch", json={"requests": questions_about(PAIRS[:8])}).status_code != 200
+    assert serving.post("/predict/batch", json={"requests": questions_about(PAIRS[:7])}).status_code == 200
 
 
 def test_a_rollback_brings_the_former_configuration_back(platform: Platform, serving: httpx.Client) -> None:
@@ -275,7 +244,9 @@ def test_a_rollback_brings_the_former_configuration_back(platform: Platform, ser
     platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=180s")
 
     def answers() -> bool:
-        return serving.post("/predict/batch", json={"requests": _requests(8)}).status_code == 200
+        return (
+            serving.post("/predict/batch", json={"requests": questions_about(PAIRS[:8])}).status_code == 200
+        )
 
     wait_until("batches may be longer again", answers, 60)
 
@@ -291,30 +262,15 @@ def test_the_predictor_scales_out_under_load_and_in_again_without_it(
     )
     wait_until("one pod serves", lambda: len(platform.pods("predictor")) == 1, 120)
     with SteadyLoad(platform.client, rate=250, pairs=PAIRS, threads=16) as load:
-        wait_until("two pods serve", lambda: _ready(platform) >= 2, 150)
+        wait_until("two pods serve", lambda: sum(map(is_ready, platform.pods("predictor"))) >= 2, 150)
     assert set(load.statuses) == {"200"}, f"{load.statuses}\n" + "\n".join(load.failures[:20])
     wait_until("one pod serves again", lambda: len(platform.pods("predictor")) == 1, 180, every=2)
 
 
 @pytest.fixture
 def strimzi_kinds(platform: Platform) -> Iterator[None]:
-    """Strimzi's own CRDs, where the cluster does not have them."""
-    published = json.loads(gzip.decompress((ROOT / "tests/data/schemas/crds.json.gz").read_bytes()))
-    present = {crd["metadata"]["name"] for crd in platform.cluster.get("customresourcedefinitions")["items"]}
-    missing = [
-        crd for crd in published if crd["spec"]["group"] == STRIMZI and crd["metadata"]["name"] not in present
-    ]
-    try:
-        for crd in missing:
-            platform.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(crd))
-            wait_until(
-                "the kind is known", lambda crd=crd: _established(platform, crd["metadata"]["name"]), 30
-            )
+    with platform.cluster.definitions(lambda crd: crd["spec"]["group"] == STRIMZI):
         yield
-    finally:
-        names = [crd["metadata"]["name"] for crd in missing]
-        if names:
-            platform.cluster.kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s")
 
 
 @pytest.mark.usefixtures("strimzi_kinds")
@@ -346,22 +302,6 @@ def test_uninstalling_leaves_only_the_volumes_that_it_says_it_leaves(platform: P
 def _names(platform: Platform) -> set[str]:
     found = platform.get("pods", "--selector=app.kubernetes.io/component=predictor")["items"]
     return {pod["metadata"]["name"] for pod in found}
-
-
-def _established(platform: Platform, crd: str) -> bool:
-    conditions = platform.cluster.get("customresourcedefinition", crd)["status"].get("conditions") or []
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
-
-
-def _ready(platform: Platform) -> int:
-    return sum(
-        any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
-        for pod in platform.pods("predictor")
-    )
-
-
-def _requests(count: int) -> list[dict[str, str]]:
-    return [{"user_id": user, "product_id": product} for user, product in PAIRS[:count]]
 
 
 def _left(platform: Platform) -> set[str] | None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from e2e.support import rollout_models as models
-from e2e.support.cluster import RELEASE, CommandError, Platform
+from e2e.support.cluster import RELEASE, CommandError, Platform, is_ready
 from e2e.support.live_rollout import NAME, LiveRollout
 from e2e.support.model_shelf import ModelShelf
 from e2e.support.shop_traffic import FollowsBothAlike, ShopTraffic, follows_the_amount
@@ -77,9 +77,8 @@ def shelf(platform: Platform) -> ModelShelf:
     trained, filled = platform.run_jobs("trainer", "backfill")
     assert "AUC" in trained
     assert "events: wrote" in filled
-    platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
-    platform.kubectl("rollout", "status", "deployment/reprise-rollout", "--timeout=120s")
-    platform.kubectl("rollout", "status", "deployment/prometheus", "--timeout=120s")
+    for name in ("reprise-predictor", "reprise-rollout", "prometheus"):
+        platform.kubectl("rollout", "status", f"deployment/{name}", "--timeout=120s")
     return ModelShelf(platform)
 
 
@@ -113,9 +112,8 @@ def traffic(all_traffic: ShopTraffic) -> Iterator[ShopTraffic]:
     yield all_traffic
     all_traffic.behaviour = None
     took = time.monotonic() - began
-    assert set(all_traffic.statuses) == {"200"}, f"{all_traffic.statuses}\n" + "\n".join(
-        all_traffic.failures[:20]
-    )
+    failures = "\n".join(all_traffic.failures[:20])
+    assert set(all_traffic.statuses) == {"200"}, f"{all_traffic.statuses}\n{failures}"
     print(f"{all_traffic.answered} requests, {all_traffic.answered / took:.0f} a second, {all_traffic.arms}")
     assert all_traffic.answered > 0.5 * RATE * took, "the machine is too slow to say something about load"
 
@@ -165,10 +163,8 @@ def test_outcomes_promote_no_candidate_that_is_as_good_as_the_baseline(
     assert said is not None
     assert said["lower"] <= 0 <= said["upper"]
     assert said["verdict"] in {"undecided", "not_worse"}
-    assert (
-        rollout.wait_for_phase("Measuring", 1, new)["message"]
-        == f"the outcomes of its users are {said['verdict']}"
-    )
+    message = rollout.wait_for_phase("Measuring", 1, new)["message"]
+    assert message == f"the outcomes of its users are {said['verdict']}"
     assert rollout.status["baseline"]["digest"] == base
 
 
@@ -345,14 +341,8 @@ def _kill(platform: Platform) -> None:
     platform.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
 
     def next_one() -> bool:
-        pods = [
-            each for each in platform.pods("rollout") if each["metadata"]["uid"] != pod["metadata"]["uid"]
-        ]
-        return any(
-            condition["type"] == "Ready" and condition["status"] == "True"
-            for each in pods
-            for condition in each["status"].get("conditions", [])
-        )
+        pods = platform.pods("rollout")
+        return any(is_ready(each) for each in pods if each["metadata"]["uid"] != pod["metadata"]["uid"])
 
     wait_until("the next operator is at work", next_one, 90)
 

@@ -132,7 +132,7 @@ def logistic_graph(
         numpy_helper.from_array(np.float32(1e39 / HUGE), "overflowing"),
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
     ]
-    return _serialized("logistic", nodes, initializers, names, ["rows"])
+    return serialized("logistic", nodes, initializers, names, ["rows"])
 
 
 def expensive_graph(size: int, products: int, names: tuple[str, ...]) -> bytes:
@@ -157,16 +157,17 @@ def expensive_graph(size: int, products: int, names: tuple[str, ...]) -> bytes:
         numpy_helper.from_array(column.T, "row"),
         numpy_helper.from_array(np.zeros((len(names), 1), np.float32), "zeros"),
     ]
-    return _serialized("expensive", nodes, initializers, names, ["rows", 1])
+    return serialized("expensive", nodes, initializers, names, ["rows", 1])
 
 
-def _serialized(
+def serialized(
     name: str,
     nodes: Sequence[NodeProto],
     initializers: Sequence[TensorProto],
     names: tuple[str, ...],
     shape: Sequence[str | int],
 ) -> bytes:
+    """Return the model of a graph from ``inputs``, a column for each name, to ``probability`` of this shape."""
     graph = helper.make_graph(
         nodes,
         name,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pytest
@@ -21,25 +21,13 @@ from redis import Redis
 
 from e2e.support.cluster import ROOT, Cluster
 from e2e.support.live_rollout import LiveRollout
-from reprise.routing import RolloutEvidence, RoutingDocument, RoutingReport, document_key, evidence_key
+from reprise.routing import RolloutEvidence, RoutingDocument, document_key, evidence_key
 from support.pretend_predictor import PretendPredictor
 from support.prometheus import MISSING, running_prometheus
 from support.redis import RedisServer, free_port
 from support.waiting import wait_until
 
 NAMESPACE = "reprise-rollout-e2e"
-
-
-class Predictor(Protocol):
-    """What a stage knows of a predictor."""
-
-    @property
-    def port(self) -> int:
-        """Where it answers about itself."""
-
-    @property
-    def report(self) -> RoutingReport:
-        """What it has applied."""
 
 
 @dataclass(kw_only=True)
@@ -60,7 +48,7 @@ class Stage(LiveRollout):
 
     server: RedisServer
     redis: Redis
-    predictors: Sequence[Predictor]
+    predictors: Sequence[PretendPredictor]
     prometheus: str
     behaviours: dict[str, str]
     log: Path
@@ -203,17 +191,10 @@ def session_stage(
         fresh_namespace(rollout_definition, NAMESPACE),
         running_prometheus(directory, ports) as url,
     ):
-        log = directory / "operator.log"
         stage = Stage(
-            cluster=rollout_definition,
-            namespace=NAMESPACE,
-            server=session_redis_server,
-            redis=redis,
-            predictors=predictors,
-            prometheus=url,
-            behaviours=behaviours,
-            log=log,
-        )
+            cluster=rollout_definition, namespace=NAMESPACE, server=session_redis_server, redis=redis,
+            predictors=predictors, prometheus=url, behaviours=behaviours, log=directory / "operator.log",
+        )  # fmt: skip
         stage.add_pods()
         try:
             yield stage

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,29 @@ class Cluster:
         """Whether volumes are folders of the node that belong to root."""
         classes = self.get("storageclasses")["items"]
         return any(each["provisioner"] == "kubernetes.io/host-path" for each in classes)
+
+    @contextmanager
+    def definitions(self, wanted: Callable[[dict[str, Any]], bool]) -> Iterator[None]:
+        """The wanted CustomResourceDefinitions that others publish, where the cluster does not have them."""
+        published = json.loads(gzip.decompress((ROOT / "tests/data/schemas/crds.json.gz").read_bytes()))
+        present = {crd["metadata"]["name"] for crd in self.get("customresourcedefinitions")["items"]}
+        missing = [crd for crd in published if wanted(crd) and crd["metadata"]["name"] not in present]
+        names = [f"crd/{crd['metadata']['name']}" for crd in missing]
+        try:
+            for crd in missing:
+                self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(crd))
+            if names:
+                self.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+            yield
+        finally:
+            if names and os.environ.get("REPRISE_E2E_KEEP") != "1":
+                self.kubectl("delete", *names, "--ignore-not-found", "--timeout=60s")
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Return whether a pod says that it is ready."""
+    conditions = pod["status"].get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 @dataclass(frozen=True)
@@ -190,14 +215,8 @@ class Platform:
 
         def ended() -> str | None:
             conditions = self.get("job", job)["status"].get("conditions", [])
-            return next(
-                (
-                    c["type"]
-                    for c in conditions
-                    if c["status"] == "True" and c["type"] in ("Complete", "Failed")
-                ),
-                None,
-            )
+            true = {each["type"] for each in conditions if each["status"] == "True"}
+            return next((kind for kind in ("Complete", "Failed") if kind in true), None)
 
         how = wait_until(f"the job {name} has ended", ended, _JOB_SECONDS)
         log = self.kubectl("logs", f"job/{job}", "--all-containers")
@@ -226,11 +245,19 @@ class Platform:
         name = pod["metadata"]["name"]
         self.kubectl("patch", "pod", name, "--subresource=resize", "--patch", json.dumps(patch))
 
+    def scale(self, workload: str, replicas: int) -> None:
+        """Ask for so many pods of a workload, such as ``deployment/reprise-predictor``."""
+        self.kubectl("scale", workload, f"--replicas={replicas}")
+
+    def restarts(self, pod: str, container: str) -> int:
+        """Return how often a container of a pod was started again."""
+        statuses = self.get("pod", pod)["status"]["containerStatuses"]
+        return sum(each["restartCount"] for each in statuses if each["name"] == container)
+
     def pods(self, component: str) -> list[Any]:
         """Return the component's pods that are not ending."""
-        found = self.get(
-            "pods", f"--selector=app.kubernetes.io/component={component},app.kubernetes.io/instance={RELEASE}"
-        )
+        labels = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={RELEASE}"
+        found = self.get("pods", f"--selector={labels}")
         return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
 
     def remove(self, *, wait: bool = True) -> None:

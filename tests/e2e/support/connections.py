@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,9 +29,8 @@ def connects(platform: Platform, source: str, address: str) -> bool:
     Raises:
         CommandError: The pod does not run, or its cluster does not resolve the host.
     """
-    return "connected" in platform.kubectl(
-        "exec", source, "--", "python3", "-c", _CONNECT, *address.split(":")
-    )
+    said = platform.kubectl("exec", source, "--", "python3", "-c", _CONNECT, *address.split(":"))
+    return "connected" in said
 
 
 def is_refused(platform: Platform, source: str, address: str) -> bool:
@@ -61,12 +59,7 @@ def idle_job(platform: Platform, component: str) -> Iterator[str]:
     job = f"idle-{component}"
     platform.start_job(job, component, lambda container: container.update(command=["sleep", "600"], args=[]))
     try:
-        wait_until("its pod runs", lambda: _ready_pods(platform, job), 60)
+        wait_until("its pod runs", lambda: platform.get("job", job)["status"].get("ready"), 60)
         yield f"job/{job}"
     finally:
         platform.kubectl("delete", "job", job, "--grace-period=1", "--timeout=60s")
-
-
-def _ready_pods(platform: Platform, job: str) -> int:
-    ready: int = json.loads(platform.kubectl("get", "job", job, "--output=json"))["status"].get("ready", 0)
-    return ready

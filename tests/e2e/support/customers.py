@@ -98,19 +98,25 @@ class Customers:
         if not self.sending:
             return
         user, product = self._pairs[self._random.randrange(len(self._pairs))]
-        bought = turn % 3 == 0
-        event = {
-            "event_id": str(uuid.uuid4()),
-            "user_id": user,
-            "product_id": product,
-            "event_type": "purchase" if bought else "view",
-            "amount": 9.5 if bought else None,
-            "timestamp": (datetime.now(UTC) - timedelta(seconds=self.age_seconds)).isoformat(),
-        }
+        event = new_event(user, product, 9.5 if turn % 3 == 0 else None, age_seconds=self.age_seconds)
         try:
             self.accepted += client.post("/events", json=event).status_code == 202
         except httpx.HTTPError as error:
             self.statuses[f"event {type(error).__name__}"] += 1
+
+
+def new_event(
+    user: str, product: str, amount: float | None = None, *, age_seconds: float = 0.0
+) -> dict[str, Any]:
+    """Return the body of an event: a purchase if it has an amount, otherwise a view."""
+    return {
+        "event_id": str(uuid.uuid4()),
+        "user_id": user,
+        "product_id": product,
+        "event_type": "view" if amount is None else "purchase",
+        "amount": amount,
+        "timestamp": (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat(),
+    }
 
 
 def questions_about(pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:

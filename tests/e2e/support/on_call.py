@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ ONLY_WITH_ALL = pytest.mark.skipif(
     os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
 )
 """Mark of incidents that take longer than those of every run."""
+
+LAG = "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group materializer"
+"""The runbook's command that shows the materializers' lag."""
 
 RUNBOOK = ROOT / "docs/operations.md"
 TRANSCRIPTS = ROOT / "build/incidents"
@@ -50,15 +54,19 @@ class OnCall:
         self.note(f"made: {what}")
         cause()
 
-    def sees(self, alert: str, seconds: float = 90) -> None:
-        """Wait until an alert fires."""
-        firing = wait_until(f"{alert} fires", lambda: self.watched.firing(alert), seconds, every=0.3)
-        self.note(f"FIRING {alert}: {firing[0]['annotations']['description']}")
+    def sees(self, *alerts: str, seconds: float = 90) -> None:
+        """Wait until alerts fire, so long for each."""
+        for alert in alerts:
+            firing = wait_until(f"{alert} fires", partial(self.watched.firing, alert), seconds, every=0.3)
+            self.note(f"FIRING {alert}: {firing[0]['annotations']['description']}")
 
-    def sees_cleared(self, alert: str, seconds: float = 120) -> None:
-        """Wait until an alert fires no more."""
-        wait_until(f"{alert} clears", lambda: not self.watched.firing(alert), seconds, every=0.3)
-        self.note(f"CLEARED {alert}")
+    def sees_cleared(self, *alerts: str, seconds: float = 120) -> None:
+        """Wait until alerts fire no more, so long for each."""
+        for alert in alerts:
+            wait_until(
+                f"{alert} clears", lambda name=alert: not self.watched.firing(name), seconds, every=0.3
+            )
+            self.note(f"CLEARED {alert}")
 
     def looks(self, command: str) -> str:
         """Run a command that a person would look with, and return what it prints."""
@@ -68,16 +76,12 @@ class OnCall:
 
     def runs(self, command: str) -> str:
         """Run a command of the runbook's section, and return what it prints."""
-        assert command in self._runbook(), (
-            f"docs/operations.md has no such command under {self.section}: {command}"
-        )
+        self._check_runbook(command)
         return self.looks(command)
 
     def runs_with_kafka(self, command: str) -> str:
         """Run a command of the section with Kafka's programs, which the pod of the broker has."""
-        assert command in self._runbook(), (
-            f"docs/operations.md has no such command under {self.section}: {command}"
-        )
+        self._check_runbook(command)
         inside = ("exec", "kafka-0", "--", "env", "KAFKA_SERVERS=kafka:9092", "sh", "-c", command)
         printed = self.watched.platform.kubectl(*inside)
         self.note(f"$ {command}\n{_shortened(printed)}")
@@ -121,8 +125,9 @@ class OnCall:
         text = "\n".join([f"# {self.section}", *self._lines, ""])
         (TRANSCRIPTS / f"{name}.txt").write_text(text.replace(self.watched.platform.namespace, "reprise"))
 
-    def _runbook(self) -> str:
-        return section_of(RUNBOOK.read_text(), self.section)
+    def _check_runbook(self, command: str) -> None:
+        found = command in section_of(RUNBOOK.read_text(), self.section)
+        assert found, f"docs/operations.md has no such command under {self.section}: {command}"
 
     def _run(self, command: str) -> str:
         """Run a command as it is written for the namespace ``reprise``, in the namespace of the test."""

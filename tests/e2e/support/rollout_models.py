@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from e2e.support.cluster import ROOT
 from reprise.bundle import BundleFiles
 from reprise.features.plan import Plan
-from support.served_bundles import bundle_files, logistic_graph
+from support.served_bundles import bundle_files, logistic_graph, serialized
 
 PLAN = Plan.load(ROOT / "feature_repo/plan/plan.json")
 HIGH = 200.0
@@ -77,15 +77,7 @@ def slow() -> BundleFiles:
         numpy_helper.from_array(np.float32(1e-30), "tiny"),
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "slow",
-        [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["rows", len(PLAN.input_names)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows"])],
-        initializers,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return _bundle(model.SerializeToString(deterministic=True))
+    return _bundle(serialized("slow", nodes, initializers, PLAN.input_names, ["rows"]))
 
 
 def _bundle(graph: bytes) -> BundleFiles:

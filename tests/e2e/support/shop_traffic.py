@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import itertools
 import threading
-import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx
 
+from e2e.support.customers import new_event
 from e2e.support.rollout_models import HIGH
 from e2e.support.steady_load import SteadyLoad
 from support.served_bundles import HUGE
@@ -117,7 +116,7 @@ class ShopTraffic(SteadyLoad):
         this, other = self.behaviour(asked)
         bought = [product for product, buys in ((body["product_id"], this), ("offer", other)) if buys]
         with self._lock:
-            self._basket += [_purchase(body["user_id"], product) for product in bought]
+            self._basket += [new_event(body["user_id"], product, 5.0) for product in bought]
 
     def _send(self) -> None:
         while not self._stop.wait(_SEND_SECONDS):
@@ -134,14 +133,3 @@ class ShopTraffic(SteadyLoad):
                 self.bought += len(basket)
             else:
                 self._count(f"events: {answer.status_code}", answer.text[:300])
-
-
-def _purchase(user: str, product: str) -> dict[str, Any]:
-    return {
-        "event_id": str(uuid.uuid4()),
-        "user_id": user,
-        "product_id": product,
-        "event_type": "purchase",
-        "amount": 5.0,
-        "timestamp": datetime.now(UTC).isoformat(),
-    }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
-from e2e.support.cluster import ROOT, Cluster, Platform
+from e2e.support.cluster import Platform
 from support.operator_scraping import over_http, scrape_configs, watching_configs
 from support.prometheus import Prometheus
 from support.shortened_rules import shortened_rules, with_shorter_ages
@@ -89,15 +87,14 @@ def watched(platform: Platform, *, install: bool = True, factor: float = FACTOR)
 
     Prometheus is configured from the objects that the API server keeps, so the chart's own go the whole way.
     """
-    with _kinds(platform.cluster):
+    with platform.cluster.definitions(lambda crd: crd["metadata"]["name"] in _KINDS):
         if install:
             platform.install()
         _start(platform, factor)
         with _proxied(platform) as url:
             prometheus = Prometheus(url)
-            jobs = {
-                f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in _monitors(platform)
-            }
+            named = (each["metadata"] for each in _monitors(platform))
+            jobs = {f"{each['namespace']}/{each['name']}" for each in named}
             wait_until("Prometheus reaches what it watches", lambda: _all_up(prometheus, jobs), 90)
             yield WatchedPlatform(platform, prometheus, factor)
 
@@ -136,14 +133,10 @@ def _apply(platform: Platform, configuration: dict[str, str]) -> None:
 def _start(platform: Platform, factor: float) -> None:
     configuration = _configuration(platform, factor)
     _apply(platform, configuration)
-    platform.kubectl("apply", "-f", "-", stdin=_manifest(platform, configuration))
-    platform.kubectl("rollout", "status", "deployment/monitoring", "--timeout=120s")
-
-
-def _manifest(platform: Platform, configuration: dict[str, str]) -> str:
     checksum = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()
-    text = platform.fixture("monitoring.yaml").replace("NAMESPACE", platform.namespace)
-    return text.replace("CHECKSUM", f'"{checksum}"')
+    manifest = platform.fixture("monitoring.yaml").replace("NAMESPACE", platform.namespace)
+    platform.kubectl("apply", "-f", "-", stdin=manifest.replace("CHECKSUM", f'"{checksum}"'))
+    platform.kubectl("rollout", "status", "deployment/monitoring", "--timeout=120s")
 
 
 def _all_up(prometheus: Prometheus, jobs: set[str]) -> bool:
@@ -169,25 +162,3 @@ def _proxied(platform: Platform) -> Iterator[str]:
             yield f"http://{found[0]}/{service}"
         finally:
             process.terminate()
-
-
-@contextmanager
-def _kinds(cluster: Cluster) -> Iterator[None]:
-    """The kinds of Prometheus' operator, where the cluster does not have them."""
-    present = {crd["metadata"]["name"] for crd in cluster.get("customresourcedefinitions")["items"]}
-    published = json.loads(gzip.decompress((ROOT / "tests/data/schemas/crds.json.gz").read_bytes()))
-    missing = [
-        crd
-        for crd in published
-        if crd["metadata"]["name"] in _KINDS and crd["metadata"]["name"] not in present
-    ]
-    names = [f"crd/{crd['metadata']['name']}" for crd in missing]
-    for crd in missing:
-        cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(crd))
-    if names:
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    try:
-        yield
-    finally:
-        if names and os.environ.get("REPRISE_E2E_KEEP") != "1":
-            cluster.kubectl("delete", *names, "--ignore-not-found", "--timeout=60s")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from e2e.conftest import NAMESPACE, TAG, diagnosed
 from e2e.support.cluster import ROOT, Cluster, Platform
 from e2e.support.customers import PAIRS, Customers
 from e2e.support.on_call import OnCall
 from e2e.support.watched_cluster import WatchedPlatform, watched
-
-NAMESPACE = os.environ.get("REPRISE_E2E_NAMESPACE", "reprise-e2e") + "-watched"
-TAG = os.environ.get("REPRISE_E2E_TAG", "dev")
 
 
 @pytest.fixture(scope="session")
@@ -27,22 +24,12 @@ def watched_platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterat
     compiled = subprocess.run([ROOT / ".ci/kube-state-metrics"], capture_output=True, text=True, check=False)
     if compiled.returncode:
         pytest.skip(compiled.stderr.strip())
-    platform = Platform(cluster, NAMESPACE, TAG, ("watched.yaml",))
+    platform = Platform(cluster, f"{NAMESPACE}-watched", TAG, ("watched.yaml",))
     reuse = os.environ.get("REPRISE_E2E_REUSE") == "1"
     if not reuse:
         platform.remove()
-    failed = request.session.testsfailed
-    try:
-        with watched(platform, install=not reuse) as it:
-            yield it
-    except Exception:
-        print(platform.diagnosis(), file=sys.stderr)
-        raise
-    finally:
-        if request.session.testsfailed > failed:
-            print(platform.diagnosis(), file=sys.stderr)
-        if os.environ.get("REPRISE_E2E_KEEP") != "1":
-            platform.remove(wait=False)
+    with diagnosed(platform, request), watched(platform, install=not reuse) as it:
+        yield it
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,19 @@
 """The first incident there is: an installation that has no model, and a trainer that has not run for days."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from e2e.support.customers import Customers
-from e2e.support.on_call import OnCall
+from e2e.support.on_call import Open
 from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
 
-def test_nobody_trained(
-    watched_platform: WatchedPlatform, customers: Customers, on_call: Callable[[str], OnCall]
-) -> None:
+def test_nobody_trained(watched_platform: WatchedPlatform, customers: Customers, on_call: Open) -> None:
     platform = watched_platform.platform
     platform.run_job("datagen")
     ended = (datetime.now(UTC) - timedelta(hours=40)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -29,8 +26,7 @@ def test_nobody_trained(
             "there is no model, and the CronJob says it last succeeded 40 h ago",
             lambda: platform.kubectl(*patch),
         )
-        incident.sees("RepriseTrainerMissed")
-        incident.sees("RepriseServiceNotReady")
+        incident.sees("RepriseTrainerMissed", "RepriseServiceNotReady")
     assert "503" in incident.reads_ready("predictor", 8000)
     incident.looks("kubectl -n reprise get pods -l app.kubernetes.io/component=predictor")
     incident.looks("kubectl -n reprise get cronjobs")
@@ -38,8 +34,7 @@ def test_nobody_trained(
     assert "events: wrote" in filled.result()
     incident.runs("kubectl -n reprise create job --from=cronjob/reprise-trainer train-now")
     incident.runs("kubectl -n reprise wait --for=condition=complete --timeout=2h job/train-now")
-    incident.sees_cleared("RepriseTrainerMissed")
-    incident.sees_cleared("RepriseServiceNotReady")
+    incident.sees_cleared("RepriseTrainerMissed", "RepriseServiceNotReady")
     with platform.client as client:
         wait_until("the Ingress leads to the predictor", lambda: client.get("/ready").status_code == 200, 60)
     customers.sending = True

@@ -41,13 +41,13 @@ def test_a_client_sends_amounts_in_cents(
         )
         time.sleep(35)
         platform.run_job("outcomes", **lately)
-        incident.sees("RepriseFeaturesDrift", 30)
+        incident.sees("RepriseFeaturesDrift", seconds=30)
         incident.asks("topk(3, reprise:feature_psi:delta1d)")
         customers.questions = questions_about(PAIRS)
         incident.note("mended: the client asks as before")
         time.sleep(35)
         platform.run_job("outcomes", **lately)
-        incident.sees_cleared("RepriseFeaturesDrift", 60)
+        incident.sees_cleared("RepriseFeaturesDrift", seconds=60)
 
 
 def test_callers_ask_about_others_than_the_model_was_evaluated_on(
@@ -56,7 +56,7 @@ def test_callers_ask_about_others_than_the_model_was_evaluated_on(
     platform = watched_platform.platform
     incident = on_call("Scores or features drift")
     incident.note("nothing is made: the test's customers ask about one product each, bought or not")
-    incident.sees("RepriseScoresDrift", 240)
+    incident.sees("RepriseScoresDrift", seconds=240)
     incident.asks("reprise_predictor_score_psi")
     customers.asking = False
     incident.note(
@@ -64,5 +64,5 @@ def test_callers_ask_about_others_than_the_model_was_evaluated_on(
     )
     platform.kubectl("rollout", "restart", "deployment/reprise-predictor")
     platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
-    incident.sees_cleared("RepriseScoresDrift", 60)
+    incident.sees_cleared("RepriseScoresDrift", seconds=60)
     customers.asking = True

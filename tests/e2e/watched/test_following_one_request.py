@@ -93,5 +93,5 @@ def test_sigusr1_changes_the_level_of_a_running_pod_and_back(watched_platform: W
 
 
 def _restarts(platform: Platform) -> int:
-    statuses = [status for pod in platform.pods("predictor") for status in pod["status"]["containerStatuses"]]
-    return sum(status["restartCount"] for status in statuses)
+    pods = (pod["metadata"]["name"] for pod in platform.pods("predictor"))
+    return sum(platform.restarts(pod, "predictor") for pod in pods)

@@ -7,23 +7,19 @@ import pytest
 
 from e2e.support.cluster import Platform
 from e2e.support.customers import Customers
-from e2e.support.on_call import ONLY_WITH_ALL, Open
+from e2e.support.on_call import LAG, ONLY_WITH_ALL, Open
 from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("customers")]
 
-LAG = "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group materializer"
-
 
 def test_redis_is_gone(watched_platform: WatchedPlatform, customers: Customers, on_call: Open) -> None:
     incident = on_call("The online store is away")
     platform = watched_platform.platform
-    redis = "statefulset/reprise-redis"
-    incident.happens("Redis is scaled to 0", lambda: platform.kubectl("scale", redis, "--replicas=0"))
-    incident.sees("RepriseOnlineStoreAway")
-    incident.sees("RepriseNobodyAnswers")
-    incident.sees("RepriseServiceNotReady")
+    alerts = ("RepriseOnlineStoreAway", "RepriseNobodyAnswers", "RepriseServiceNotReady")
+    incident.happens("Redis is scaled to 0", lambda: platform.scale("statefulset/reprise-redis", 0))
+    incident.sees(*alerts)
     assert "503" in incident.reads_ready("predictor", 8000)
     assert customers.statuses["503"]
     incident.asks('sum by (outcome) (rate(reprise_predictor_requests_total{outcome!="ok"}[15s]))')
@@ -32,9 +28,7 @@ def test_redis_is_gone(watched_platform: WatchedPlatform, customers: Customers, 
     )
     incident.runs("kubectl -n reprise get statefulset,pods -l app.kubernetes.io/component=redis")
     incident.runs("kubectl -n reprise scale statefulset/reprise-redis --replicas=1")
-    incident.sees_cleared("RepriseOnlineStoreAway")
-    incident.sees_cleared("RepriseNobodyAnswers")
-    incident.sees_cleared("RepriseServiceNotReady")
+    incident.sees_cleared(*alerts)
 
 
 def test_a_deadline_that_nobody_can_keep_is_rolled_out(
@@ -53,23 +47,19 @@ def test_a_deadline_that_nobody_can_keep_is_rolled_out(
     incident.runs("helm -n reprise history reprise")
     incident.runs("helm -n reprise rollback reprise")
     platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
-    incident.sees_cleared("ReprisePredictionErrorBudgetBurnsFast", 180)
+    incident.sees_cleared("ReprisePredictionErrorBudgetBurnsFast", seconds=180)
 
 
 def test_no_materializer_runs(watched_platform: WatchedPlatform, on_call: Open) -> None:
     incident = on_call("Features are stale")
     platform = watched_platform.platform
     materializer = "deployment/reprise-materializer"
-    incident.happens(
-        "the materializers are scaled to 0", lambda: platform.kubectl("scale", materializer, "--replicas=0")
-    )
-    incident.sees("RepriseNothingFolded")
-    incident.sees("RepriseServiceMissing")
+    incident.happens("the materializers are scaled to 0", lambda: platform.scale(materializer, 0))
+    incident.sees("RepriseNothingFolded", "RepriseServiceMissing")
     incident.runs("kubectl -n reprise get deploy,pods -l app.kubernetes.io/component=materializer")
     assert _lag(incident.runs_with_kafka(LAG)) > 0
     incident.runs("kubectl -n reprise scale deploy/reprise-materializer --replicas=1")
-    incident.sees_cleared("RepriseNothingFolded")
-    incident.sees_cleared("RepriseServiceMissing")
+    incident.sees_cleared("RepriseNothingFolded", "RepriseServiceMissing")
     incident.runs_with_kafka(LAG)
 
 
@@ -106,7 +96,7 @@ def test_training_fails_and_a_bad_model_is_published(
         "a bundle whose files are not those of its digest becomes the latest",
         lambda: _publish_broken(platform),
     )
-    failing.sees("RepriseJobFailed", 150)
+    failing.sees("RepriseJobFailed", seconds=150)
     failing.runs("kubectl -n reprise get jobs -l app.kubernetes.io/part-of=reprise")
     failing.looks("kubectl -n reprise wait --for=condition=failed --timeout=5m job/train-far")
     failing.looks("kubectl -n reprise logs job/train-far --tail=2")
@@ -123,9 +113,7 @@ def test_the_predictors_are_scaled_away(watched_platform: WatchedPlatform, on_ca
     incident = on_call("A service is not ready")
     platform = watched_platform.platform
     predictor = "deployment/reprise-predictor"
-    incident.happens(
-        "the predictors are scaled to 0", lambda: platform.kubectl("scale", predictor, "--replicas=0")
-    )
+    incident.happens("the predictors are scaled to 0", lambda: platform.scale(predictor, 0))
     incident.sees("RepriseServiceMissing")
     incident.runs("kubectl -n reprise get deploy,pods -l app.kubernetes.io/component=predictor")
     incident.runs("kubectl -n reprise scale deploy/reprise-predictor --replicas=1")
@@ -138,9 +126,9 @@ def test_kafka_crashes(watched_platform: WatchedPlatform, on_call: Open) -> None
     platform = watched_platform.platform
 
     def crash() -> None:
-        restarts = _restarts(platform, "kafka-0")
+        restarts = platform.restarts("kafka-0", "kafka")
         platform.kubectl("exec", "kafka-0", "--", "sh", "-c", "kill 1")
-        wait_until("Kafka has ended", lambda: _restarts(platform, "kafka-0") > restarts, 60)
+        wait_until("Kafka has ended", lambda: platform.restarts("kafka-0", "kafka") > restarts, 60)
 
     wait_until("answers are logged", lambda: _logs_answers(watched_platform), 60)
     incident.happens("the broker ends", crash)
@@ -179,10 +167,6 @@ def _lag(described: str) -> int:
 def _logs_answers(watched_platform: WatchedPlatform) -> bool:
     written = 'sum(rate(reprise_predictor_logged_total{outcome="written"}[5s])) > 0'
     return bool(watched_platform.prometheus.query(written))
-
-
-def _restarts(platform: Platform, pod: str) -> int:
-    return sum(each["restartCount"] for each in platform.get("pod", pod)["status"]["containerStatuses"])
 
 
 def _train(platform: Platform, job: str, *arguments: str) -> None:

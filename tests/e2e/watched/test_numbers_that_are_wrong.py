@@ -64,7 +64,7 @@ def test_somebody_changes_states_in_the_online_store(
     time.sleep(8)  # the archiver's window, and its grace
     with pytest.raises(CommandError, match="mismatches"):
         platform.run_job("outcomes", OUTCOMES_IN_FLIGHT="5s")
-    incident.sees("RepriseFeatureMismatch", 30)
+    incident.sees("RepriseFeatureMismatch", seconds=30)
     incident.asks("topk(3, reprise_outcomes_feature_mismatches)")
     incident.asks("reprise_outcomes_features_in_flight")
     incident.runs(
@@ -80,7 +80,7 @@ def test_somebody_changes_states_in_the_online_store(
     incident.looks("kubectl -n reprise logs job/backfill-again --tail=1")
     incident.note("the outcomes job looks at the predictions of the last 10 s")
     platform.run_job("outcomes", OUTCOMES_CHECK_WINDOW="10s")
-    incident.sees_cleared("RepriseFeatureMismatch", 30)
+    incident.sees_cleared("RepriseFeatureMismatch", seconds=30)
 
 
 def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
@@ -102,8 +102,8 @@ def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
     time.sleep(25)  # so that each of them was asked for, and its horizon and the archiver's window are over
     with pytest.raises(CommandError):
         platform.run_job("outcomes", OUTCOMES_CHECK_ROWS="0")
-    shares.sees("RepriseSampleRatioMismatch", 30)
-    forging.sees("RepriseProbabilityMismatch", 30)
+    shares.sees("RepriseSampleRatioMismatch", seconds=30)
+    forging.sees("RepriseProbabilityMismatch", seconds=30)
     shares.asks("reprise_outcomes_sample_ratio_p_value")
     shares.asks('sum by (arm) (reprise_outcomes_users{horizon="full"})')
     forging.looks(
@@ -117,8 +117,8 @@ def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
     forging.note("mended: the outcomes job looks at what was predicted since")
     time.sleep(60)
     platform.run_job("outcomes", OUTCOMES_CHECK_ROWS="0", OUTCOMES_SINCE=began)
-    shares.sees_cleared("RepriseSampleRatioMismatch", 30)
-    forging.sees_cleared("RepriseProbabilityMismatch", 30)
+    shares.sees_cleared("RepriseSampleRatioMismatch", seconds=30)
+    forging.sees_cleared("RepriseProbabilityMismatch", seconds=30)
     platform.kubectl("delete", "modelrollout", "incident", "--timeout=30s")
 
 

@@ -24,7 +24,7 @@ def test_nobody_computed_outcomes_for_long(watched_platform: WatchedPlatform, on
     incident = on_call("A job failed")
     with watched_platform.other_rules(ages=36 * HOUR / 45):
         incident.note("nothing is made; 36 hours of this rule are 45 seconds")
-        incident.sees("RepriseOutcomesMissed", 120)
+        incident.sees("RepriseOutcomesMissed", seconds=120)
         incident.asks("time() - reprise_outcomes_computed_timestamp_seconds")
         incident.looks("kubectl -n reprise get cronjobs")
         incident.runs("kubectl -n reprise create job --from=cronjob/reprise-outcomes outcomes-now")
@@ -36,7 +36,7 @@ def test_the_model_knows_nothing_of_late(watched_platform: WatchedPlatform, on_c
     incident = on_call("The model is old")
     with watched_platform.other_rules(ages=14 * DAY / 240):
         incident.note("the trainer reads a history that nobody adds to; two weeks are four minutes here")
-        incident.sees("RepriseModelOld", 360)
+        incident.sees("RepriseModelOld", seconds=360)
         incident.asks("time() - max(reprise_predictor_model_data_timestamp_seconds > 0)")
         incident.looks("kubectl -n reprise get jobs -l app.kubernetes.io/component=trainer")
         incident.runs(
@@ -52,7 +52,7 @@ def test_passwords_are_old(watched_platform: WatchedPlatform, customers: Custome
     incident = on_call("A certificate or secret is old")
     with watched_platform.other_rules(ages=180 * DAY / 240):
         incident.note("nothing is made; half a year is four minutes here")
-        incident.sees("RepriseSecretOld", 360)
+        incident.sees("RepriseSecretOld", seconds=360)
         incident.runs("kubectl -n reprise get secrets -l app.kubernetes.io/part-of=reprise")
         incident.runs("kubectl -n reprise delete secret reprise-redis")
         incident.runs(

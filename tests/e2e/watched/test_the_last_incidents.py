@@ -21,9 +21,7 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     incident = on_call("The archive loses records")
     platform = watched_platform.platform
     archiver = "deployment/reprise-archiver"
-    incident.happens(
-        "the archiver is scaled to 0", lambda: platform.kubectl("scale", archiver, "--replicas=0")
-    )
+    incident.happens("the archiver is scaled to 0", lambda: platform.scale(archiver, 0))
     incident.sees("RepriseArchiverMissing")
     incident.runs("kubectl -n reprise get deploy,pods -l app.kubernetes.io/component=archiver")
     incident.runs_with_kafka(
@@ -31,7 +29,7 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     )
     incident.note("made: Kafka deletes what the archiver has not read, and the archiver is started")
     _delete_records(platform)
-    platform.kubectl("scale", archiver, "--replicas=1")
+    platform.scale(archiver, 1)
     incident.sees("RepriseArchiveLosesRecords")
     incident.sees_cleared("RepriseArchiverMissing")
     incident.asks("sum by (topic) (reprise_archiver_missing_records)")
@@ -46,8 +44,7 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     incident.runs_with_kafka(reset)
     incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=1")
     platform.kubectl("rollout", "status", archiver, "--timeout=120s")
-    incident.sees_cleared("RepriseArchiveLosesRecords")
-    incident.sees_cleared("RepriseArchiverMissing")
+    incident.sees_cleared("RepriseArchiveLosesRecords", "RepriseArchiverMissing")
     # the archiver's window and its grace: a gap is one once there is something behind it
     time.sleep(10)
     said = incident.runs("kubectl -n reprise exec deploy/reprise-archiver -- reprise-archiver --accept-holes")
@@ -68,7 +65,7 @@ def test_more_comes_than_the_archiver_can_write(watched_platform: WatchedPlatfor
         platform.kubectl("exec", "kafka-0", "--", "sh", "-c", write)
 
     incident.happens("the archiver is left a tenth of a core, and 400,000 records come", make)
-    incident.sees("RepriseArchiverBehind", 180)
+    incident.sees("RepriseArchiverBehind", seconds=180)
     incident.asks("sum by (topic) (max by (topic, partition) (reprise_archiver_lag_records))")
     incident.runs(
         "kubectl -n reprise get pods -l app.kubernetes.io/component=archiver -o custom-columns="
@@ -76,7 +73,7 @@ def test_more_comes_than_the_archiver_can_write(watched_platform: WatchedPlatfor
     )
     incident.runs("kubectl -n reprise rollout restart deploy/reprise-archiver")
     platform.kubectl("rollout", "status", "deployment/reprise-archiver", "--timeout=180s")
-    incident.sees_cleared("RepriseArchiverBehind", 240)
+    incident.sees_cleared("RepriseArchiverBehind", seconds=240)
 
 
 def test_slow_burns_are_seen_and_clear_when_a_quarter_of_the_day_was_good(
@@ -87,9 +84,9 @@ def test_slow_burns_are_seen_and_clear_when_a_quarter_of_the_day_was_good(
         ("ReprisePredictionLatencyBudgetBurnsSlowly", "Predictions are slow"),
     ):
         incident = on_call(section)
-        incident.sees(name, 120)
+        incident.sees(name, seconds=120)
         incident.note("nothing is made any more; six hours of the rules are six minutes here")
-        incident.sees_cleared(name, 600)
+        incident.sees_cleared(name, seconds=600)
 
 
 def _is_empty(platform: Platform) -> bool:
