@@ -5,44 +5,31 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from support.chart import CHART
+from support.http_server import Answer, Request, http_server
 from support.redis import free_port
+from support.waiting import wait_until
 
 
 @contextmanager
 def predictor(
     status: int, body: dict[str, object], seen: list[dict[str, str]], port: int = 0
 ) -> Iterator[int]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append({"path": self.path, "key": self.headers.get("Authorization", ""), **request})
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+    def answer(request: Request) -> Answer:
+        key = request.headers.get("Authorization", "")
+        seen.append({"path": request.path, "key": key, **json.loads(request.body)})
+        return Answer(status, json.dumps(body).encode())
 
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class calls it so
-            pass
-
-    server = HTTPServer(("127.0.0.1", port), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(answer, port) as url:
+        yield int(url.rpartition(":")[2])
 
 
 def ask_once(port: int, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -78,6 +65,26 @@ def test_helm_test_fails_where_there_is_no_sound_answer(status: int, body: dict[
     assert str(status) in done.stdout
 
 
+@contextmanager
+def reloading(code: Path, service: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program by ``reload.py``, which watches a folder of code and soon runs it again if it has ended."""
+    program = (CHART / "files/reload.py").read_text().replace('"/opt/reprise"', repr(str(code)))
+    program = program.replace("AGAIN_SECONDS = 5.0", "AGAIN_SECONDS = 0.1")
+    command = [sys.executable, "-c", program, sys.executable, "-c", service]
+    watcher = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        yield watcher
+    finally:
+        watcher.kill()
+        watcher.wait()
+
+
+def wait_until_told(told: Path, text: str) -> None:
+    wait_until(
+        f"{text!r} is told", lambda: told.exists() and told.read_text().startswith(text), 20, every=0.05
+    )
+
+
 def test_code_that_is_written_over_is_run_anew_and_a_signal_ends_it(tmp_path: Path) -> None:
     code, told = tmp_path / "code", tmp_path / "told"
     code.mkdir()
@@ -86,39 +93,17 @@ def test_code_that_is_written_over_is_run_anew_and_a_signal_ends_it(tmp_path: Pa
         f"import sys, time; sys.path.insert(0, {str(code)!r}); sys.dont_write_bytecode = True; import service\n"
         f"open({str(told)!r}, 'a').write(f'{{service.version}}\\n'); time.sleep(60)"
     )
-    program = (CHART / "files/reload.py").read_text().replace('"/opt/reprise"', repr(str(code)))
-    watcher = subprocess.Popen(
-        [sys.executable, "-c", program, sys.executable, "-c", service], stderr=subprocess.DEVNULL
-    )
-    try:
-        _wait_until(lambda: told.exists() and told.read_text() == "1\n")
+    with reloading(code, service) as watcher:
+        wait_until_told(told, "1\n")
         (code / "service.py").write_text("version = 2\n")
-        _wait_until(lambda: told.read_text() == "1\n2\n")
+        wait_until_told(told, "1\n2\n")
         watcher.send_signal(signal.SIGTERM)
         assert watcher.wait(10) == 128 + signal.SIGTERM
-    finally:
-        watcher.kill()
-        watcher.wait()
 
 
 def test_a_service_that_ends_by_itself_is_run_again(tmp_path: Path) -> None:
-    code, told = tmp_path / "code", tmp_path / "told"
-    code.mkdir()
-    program = (CHART / "files/reload.py").read_text().replace('"/opt/reprise"', repr(str(code)))
-    program = program.replace("AGAIN_SECONDS = 5.0", "AGAIN_SECONDS = 0.1")
+    told = tmp_path / "told"
     service = f"open({str(told)!r}, 'a').write('once more\\n'); raise SystemExit(1)"
-    command = [sys.executable, "-c", program, sys.executable, "-c", service]
-    watcher = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until(lambda: told.exists() and told.read_text().count("once more") >= 2)
+    with reloading(tmp_path / "code", service) as watcher:
+        wait_until_told(told, "once more\n" * 2)
         assert watcher.poll() is None
-    finally:
-        watcher.kill()
-        watcher.wait()
-
-
-def _wait_until(done: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 20
-    while not done():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)

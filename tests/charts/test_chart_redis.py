@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,16 +40,8 @@ from support.redis import RedisServer, running_redis
 pytestmark = pytest.mark.redis
 
 USERS = (
-    "predictor",
-    "rollout",
-    "outcomes",
-    "materializer",
-    "backfill",
-    "feast",
-    "doctor",
-    "exporter",
-    "probe",
-)
+    "predictor", "rollout", "outcomes", "materializer", "backfill", "feast", "doctor", "exporter", "probe",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -114,16 +106,9 @@ def test_the_backfill_replaces_what_is_there(server: RedisServer, tmp_path: Path
     history = tmp_path / "history.parquet"
     pq.write_table(event_table(make_events(40)), history)
     given = {"REDIS_USERNAME": "backfill", "REDIS_PASSWORD": "of-backfill", "REPRISE_PROGRESS": "off"}
-    options = [
-        "--redis-host",
-        server.host,
-        "--redis-port",
-        str(server.port),
-        "--plan",
-        str(PLAN_FILE),
-        "--replace",
-    ]
-    done = CliRunner(env=given).invoke(backfill, ["--events", str(history), *options])
+    address = ["--redis-host", server.host, "--redis-port", str(server.port)]
+    options = ["--events", str(history), "--plan", str(PLAN_FILE), "--replace"]
+    done = CliRunner(env=given).invoke(backfill, [*address, *options])
     assert done.exit_code == 0, done.output
     assert "40 events" in done.output
 
@@ -179,9 +164,7 @@ def test_the_probe_and_the_exporter_see_the_server_and_no_row(server: RedisServe
         ("doctor", ("ACL", "SETUSER", "doctor", "+@all")),
     ],
 )
-def test_what_a_user_has_no_need_of_is_refused(
-    server: RedisServer, user: str, words: tuple[str, ...]
-) -> None:
+def test_what_a_user_has_no_need_of_is_refused(server: RedisServer, user: str, words: Sequence[str]) -> None:
     with connection(server, user) as client, pytest.raises(NoPermissionError):
         client.execute_command(*words)
 

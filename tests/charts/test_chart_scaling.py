@@ -81,6 +81,11 @@ def test_without_keda_there_are_replicas(more: tuple[str, ...]) -> None:
     assert release.find("Deployment", "reprise-materializer").spec["replicas"] == 4
 
 
+def served(version: str, kind: str, name: str, **spec: object) -> dict[str, Any]:
+    """Return an object as the API server has it."""
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
 @pytest.mark.parametrize("running", [0, 5])
 @pytest.mark.parametrize("autoscaled", [False, True])
 def test_upgrades_to_and_with_an_autoscaler_keep_the_pods_that_there_are(
@@ -88,26 +93,10 @@ def test_upgrades_to_and_with_an_autoscaler_keep_the_pods_that_there_are(
 ) -> None:
     options = ("-f", "dev", SCALED, KEDA, "--set=predictor.autoscaling.enabled=true")
     names = ("reprise-materializer", "reprise-predictor")
-    live = [
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name},
-            "spec": {"replicas": running},
-        }
-        for name in names
-    ]
+    live = [served("apps/v1", "Deployment", name, replicas=running) for name in names]
     if autoscaled:
-        live.append(
-            {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": names[0]}}
-        )
-        live.append(
-            {
-                "apiVersion": "autoscaling/v2",
-                "kind": "HorizontalPodAutoscaler",
-                "metadata": {"name": names[1]},
-            }
-        )
+        live.append(served("keda.sh/v1alpha1", "ScaledObject", names[0]))
+        live.append(served("autoscaling/v2", "HorizontalPodAutoscaler", names[1]))
     upgraded, installed = render_on(live, *options), render_on([], *options)
     for name in names:
         assert upgraded.find("Deployment", name).spec["replicas"] == running
@@ -143,24 +132,12 @@ def test_jobs_that_a_person_starts_never_start_by_themselves() -> None:
         assert each.spec["suspend"] is (each.component not in {"trainer", "compaction", "scoring"}), each.name
 
 
-def pool(name: str, roles: list[str], replicas: int) -> dict[str, object]:
-    spec = {"roles": roles, "replicas": replicas}
-    return {
-        "apiVersion": "kafka.strimzi.io/v1",
-        "kind": "KafkaNodePool",
-        "metadata": {"name": name},
-        "spec": spec,
-    }
+def pool(name: str, roles: list[str], replicas: int) -> dict[str, Any]:
+    return served("kafka.strimzi.io/v1", "KafkaNodePool", name, roles=roles, replicas=replicas)
 
 
-def topic(copies: int) -> dict[str, object]:
-    metadata = {"name": "ecommerce-events"}
-    return {
-        "apiVersion": "kafka.strimzi.io/v1",
-        "kind": "KafkaTopic",
-        "metadata": metadata,
-        "spec": {"replicas": copies},
-    }
+def topic(copies: int) -> dict[str, Any]:
+    return served("kafka.strimzi.io/v1", "KafkaTopic", "ecommerce-events", replicas=copies)
 
 
 DUAL = pool("broker", ["controller", "broker"], 3)
@@ -180,7 +157,7 @@ DEDICATED = (pool("broker", ["broker"], 3), pool("controller", ["controller"], 3
     ],
 )
 def test_what_strimzi_does_not_scale_is_refused(
-    live: list[dict[str, object]], brokers: int, controllers: int, refusal: str | None
+    live: list[dict[str, Any]], brokers: int, controllers: int, refusal: str | None
 ) -> None:
     sizes = f"--set=kafka.strimzi.brokers.replicas={brokers},kafka.strimzi.controllers.replicas={controllers}"
     with pytest.raises(RenderingError, match=refusal) if refusal else nullcontext():

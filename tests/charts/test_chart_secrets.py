@@ -5,22 +5,13 @@ import json
 import pytest
 
 from charts.conftest import EXTERNAL
-from support.chart import Release, RenderingError, render
+from support.chart import COMPONENT, Release, RenderingError, render
 from support.chart_api_server import render_on
 
 SECRETS = ("kafka-users", "kafka-ca", "redis-users", "redis-ca", "s3")
 KAFKA = {
-    "predictor",
-    "producer",
-    "materializer",
-    "archiver",
-    "backfill",
-    "forget",
-    "doctor",
-    "topics",
-    "seed",
-    "kafdrop",
-}
+    "predictor", "producer", "materializer", "archiver", "backfill", "forget", "doctor", "topics", "seed", "kafdrop",
+}  # fmt: skip
 REDIS = {"predictor", "materializer", "backfill", "forget", "doctor", "feast", "rollout", "outcomes", "seed"}
 READERS = {
     "kafka-users": KAFKA,
@@ -28,21 +19,10 @@ READERS = {
     "redis-users": REDIS,
     "redis-ca": REDIS,
     "s3": {
-        "predictor",
-        "archiver",
-        "compaction",
-        "scoring",
-        "trainer",
-        "backfill",
-        "forget",
-        "doctor",
-        "feast",
-        "outcomes",
-        "rollout",
-        "seed",
-        "status",
+        "predictor", "archiver", "compaction", "scoring", "trainer", "backfill", "forget", "doctor", "feast",
+        "outcomes", "rollout", "seed", "status",
     },
-}
+}  # fmt: skip
 RENDERED = (
     "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",
     "--set=producer.apiKeys.existingSecret=keys",
@@ -59,13 +39,9 @@ def checksums(secrets: dict[str, str]) -> dict[str, str]:
         {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": name}, "data": {"content": content}}
         for name, content in secrets.items()
     )
-    return _checksums(render_on(objects, *OPTIONS))
-
-
-def _checksums(release: Release) -> dict[str, str]:
     return {
-        pod.metadata.labels["app.kubernetes.io/component"]: pod.metadata.annotations["checksum/secret"]
-        for each, pod in release.pods()
+        pod.metadata.labels[COMPONENT]: pod.metadata.annotations["checksum/secret"]
+        for _, pod in render_on(objects, *OPTIONS).pods()
         if "checksum/secret" in pod.metadata.annotations
     }
 
@@ -85,10 +61,9 @@ def test_a_changed_secret_restarts_its_readers_and_nobody_else(name: str, before
 def test_readers_are_those_whose_pods_refer_to_the_secret() -> None:
     found: dict[str, set[str]] = {name: set() for name in SECRETS}
     for each, pod in render(*OPTIONS).pods():
-        text = each.raw["spec"]
         for name in SECRETS:
-            if each.kind != "Pod" and json.dumps(name) in json.dumps(text):
-                found[name].add(pod.metadata.labels["app.kubernetes.io/component"])
+            if each.kind != "Pod" and json.dumps(name) in json.dumps(each.spec):
+                found[name].add(pod.metadata.labels[COMPONENT])
     assert found == READERS
 
 
@@ -115,10 +90,8 @@ def test_a_cluster_gets_generated_passwords_only_if_helm_is_told_to_and_keeps_th
 def mounts_of(release: Release, name: str) -> set[str]:
     return {
         manifest.component
-        for manifest, pod in release.pods()
-        if any(
-            mount.name == name for container in pod.spec.all_containers for mount in container.volume_mounts
-        )
+        for manifest, container in release.containers()
+        if name in {mount.name for mount in container.volume_mounts}
     }
 
 
@@ -126,8 +99,8 @@ def test_models_are_verified_where_they_are_loaded_and_signed_only_by_the_traine
     release = render(*OPTIONS, "--set=storage.models.trustedKeys=PEM,storage.models.signingKeySecret=signing")
     loading = {"predictor", "trainer", "outcomes", "scoring", "doctor", "rollout"}
     for component in loading:
-        config = release.config(f"reprise-{component}")
-        assert config["REPRISE_TRUSTED_KEYS_FILE"] == "/etc/reprise/trusted-keys/trusted.pem"
+        trusted = release.config_of(component)["REPRISE_TRUSTED_KEYS_FILE"]
+        assert trusted == "/etc/reprise/trusted-keys/trusted.pem"
     assert release.config("reprise-trusted-keys") == {"trusted.pem": "PEM\n"}
     # the job that erases users reads the store's manifests and loads no model
     assert mounts_of(release, "trusted-keys") == loading | {"seed", "forget"}
@@ -139,22 +112,20 @@ def test_routing_and_evidence_are_signed_by_who_writes_them_and_verified_by_who_
     values = ",".join(f"{name}.signing.{signing.format(name)}" for name in ("rollout", "outcomes"))
     release = render(*OPTIONS, f"--set={values}")
     assert release.config("reprise-trusted-keys") == {"routing.pem": "PEM\n", "evidence.pem": "PEM\n"}
+    readers = {"predictor", "rollout", "outcomes", "doctor"}
     found = {
         (name.removeprefix("REPRISE_"), value.removeprefix("/etc/reprise/"), component)
         for component in ("predictor", "rollout", "outcomes", "doctor", "trainer", "scoring", "materializer")
-        for name, value in release.config(f"reprise-{component}").items()
-        if name.endswith("_KEYS_FILE") or name.endswith("_KEY_FILE")
+        for name, value in release.config_of(component).items()
+        if name.endswith(("_KEYS_FILE", "_KEY_FILE"))
     }
     assert found == {
-        *(
-            ("ROUTING_TRUSTED_KEYS_FILE", "trusted-keys/routing.pem", each)
-            for each in ("predictor", "rollout", "outcomes", "doctor")
-        ),
+        *(("ROUTING_TRUSTED_KEYS_FILE", "trusted-keys/routing.pem", each) for each in readers),
         ("ROUTING_SIGNING_KEY_FILE", "signing-key/signing.pem", "rollout"),
         ("EVIDENCE_TRUSTED_KEYS_FILE", "trusted-keys/evidence.pem", "rollout"),
         ("EVIDENCE_SIGNING_KEY_FILE", "signing-key/signing.pem", "outcomes"),
     }
-    assert {"predictor", "rollout", "outcomes", "doctor"} <= mounts_of(release, "trusted-keys")
+    assert readers <= mounts_of(release, "trusted-keys")
     secrets = {
         manifest.component: volume["secret"]["secretName"]
         for manifest, pod in release.pods()
@@ -207,9 +178,7 @@ def test_feasts_page_without_a_login_has_credentials_of_its_own() -> None:
     given = "--set=storage.s3.existingSecrets.feast=registry-write"
     for more, expected in (("", "registry-write"), (",storage.s3.existingSecrets.feast-ui=read", "read")):
         release = render(*options, given + more)
-        page = release.find("Deployment", "reprise-feast-ui").pod
-        assert page is not None
-        [container] = page.spec.containers
+        [container] = release.pod("feast-ui").spec.containers
         keys = [each.value_from["secretKeyRef"] for each in container.env if each.value_from]
         assert {each["name"] for each in keys if each["key"].startswith("AWS_")} == {expected}
         [job] = [pod for each, pod in release.pods() if (each.kind, each.component) == ("Job", "feast")]
@@ -240,13 +209,8 @@ def test_whoever_uses_the_object_store_verifies_it_by_a_ca_of_the_values() -> No
 def object_store(protocol: str, store: str, *options: str, more: str = "") -> Release:
     urls = f"storage.models.url={protocol}://b/models,storage.offline.url={protocol}://b/offline"
     given = [f"--set=storage.{store}.{each}" for each in options]
-    return render(
-        "-f",
-        "production",
-        f"--set={urls},scoring.enabled=true,status.report.enabled=true",
-        *given,
-        *([more] if more else []),
-    )
+    readers = "scoring.enabled=true,status.report.enabled=true"
+    return render("-f", "production", f"--set={urls},{readers}", *given, *([more] if more else []))
 
 
 def test_google_cloud_storage_is_reached_by_a_key_file_of_the_component() -> None:
@@ -267,10 +231,9 @@ def test_google_cloud_storage_is_reached_by_a_key_file_of_the_component() -> Non
 
 def test_a_key_file_and_a_ca_are_volumes_side_by_side() -> None:
     release = object_store("gs", "gcs", "existingSecret=gcs", more="--set=storage.s3.caSecret.name=s3-ca")
-    predictor = release.find("Deployment", "reprise-predictor").pod
-    assert predictor is not None
-    assert {"s3-ca", "gcs-key"} <= {volume["name"] for volume in predictor.spec.volumes}
-    assert {"s3-ca", "gcs-key"} <= {mount.name for mount in predictor.spec.containers[0].volume_mounts}
+    predictor = release.pod("predictor").spec
+    assert {"s3-ca", "gcs-key"} <= {volume["name"] for volume in predictor.volumes}
+    assert {"s3-ca", "gcs-key"} <= {mount.name for mount in predictor.containers[0].volume_mounts}
 
 
 def test_azure_is_reached_by_a_connection_string_or_the_identity_of_the_component() -> None:
@@ -288,9 +251,8 @@ def test_azure_is_reached_by_a_connection_string_or_the_identity_of_the_componen
     release = object_store("abfs", "azure", "workloadIdentity=true", "account=shop", more=no_feast)
     assert release.config("reprise-trainer")["AZURE_STORAGE_ACCOUNT_NAME"] == "shop"
     label = "azure.workload.identity/use"
-    assert {
-        each.component for each, pod in release.pods() if label in pod.metadata.labels
-    } == secrets.keys() | {"predictor"}
+    labelled = {each.component for each, pod in release.pods() if label in pod.metadata.labels}
+    assert labelled == secrets.keys() | {"predictor"}
 
 
 @pytest.mark.parametrize(

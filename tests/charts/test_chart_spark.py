@@ -7,11 +7,8 @@ from charts.test_chart_access import _egress, _of
 from charts.test_chart_pods import _not_restricted
 from support.chart import COMPONENT, Pod, Release, RenderingError, render
 
-SPARK = (
-    "-f",
-    "dev",
-    "--set=trainer.executor=spark,trainer.spark.files=s3://b/spark,storage.s3.existingSecret=s3",
-)
+STORED = "trainer.spark.files=s3://b/spark,storage.s3.existingSecret=s3"
+SPARK = ("-f", "dev", f"--set=trainer.executor=spark,{STORED}")
 EXECUTORS = "reprise-trainer-executor"
 
 
@@ -25,9 +22,7 @@ def executor(release: Release) -> Pod:
 
 
 def driver(release: Release) -> Pod:
-    pod = release.find("CronJob", "reprise-trainer").pod
-    assert pod is not None
-    return pod
+    return release.pod("trainer", "CronJob")
 
 
 def test_without_spark_nothing_of_it_is_there() -> None:
@@ -40,9 +35,8 @@ def test_without_spark_nothing_of_it_is_there() -> None:
 
 
 def test_the_trainer_is_the_driver_and_finds_its_settings() -> None:
-    release = render(
-        *SPARK, "--set=trainer.image.tag=1-spark,trainer.spark.executors=5,trainer.spark.cores=4"
-    )
+    size = "trainer.spark.executors=5,trainer.spark.cores=4"
+    release = render(*SPARK, f"--set=trainer.image.tag=1-spark,{size}")
     pod = driver(release)
     [container] = pod.spec.containers
     given = {variable.name: variable.value for variable in container.env}
@@ -51,9 +45,8 @@ def test_the_trainer_is_the_driver_and_finds_its_settings() -> None:
     assert given["TRAINER_SPARK_MASTER"].startswith("k8s://https://")
     [mount] = [each for each in container.volume_mounts if each.mount_path == given["SPARK_CONF_DIR"]]
     assert {"name": mount.name, "configMap": {"name": EXECUTORS}} in pod.spec.volumes
-    assert "/var/run/secrets/kubernetes.io/serviceaccount" in {
-        each.mount_path for each in container.volume_mounts
-    }
+    mounted = {each.mount_path for each in container.volume_mounts}
+    assert "/var/run/secrets/kubernetes.io/serviceaccount" in mounted
     conf = spark_conf(release)
     assert conf["spark.kubernetes.container.image"] == container.image == "reprise-trainer:1-spark"
     assert conf["spark.kubernetes.driver.pod.name"] == "${env:POD_NAME}"
@@ -65,9 +58,8 @@ def test_the_trainer_is_the_driver_and_finds_its_settings() -> None:
 
 
 def test_a_trainer_that_may_need_spark_is_prepared_and_chooses_by_the_number_of_events() -> None:
-    release = render(
-        *SPARK, "--set=trainer.executor=auto", "--set=trainer.settings.TRAINER_DUCKDB_MAX_EVENTS=1000"
-    )
+    few = "trainer.settings.TRAINER_DUCKDB_MAX_EVENTS=1000"
+    release = render(*SPARK, f"--set=trainer.executor=auto,{few}")
     given = {variable.name: variable.value for variable in driver(release).spec.containers[0].env}
     assert given["TRAINER_EXECUTOR"] == "auto"
     assert given["TRAINER_SPARK_MASTER"].startswith("k8s://https://")

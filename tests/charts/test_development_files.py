@@ -54,15 +54,13 @@ def with_profile(name: str) -> Release:
 
 @pytest.mark.parametrize("profile", ["dev", "kind", "production"])
 def test_every_profile_of_skaffold_gives_the_chart_values_that_it_takes(profile: str) -> None:
-    release = with_profile(profile)
-    assert release.find("Deployment", "reprise-predictor")
+    assert with_profile(profile).find("Deployment", "reprise-predictor")
 
 
 def test_skaffold_builds_every_image_that_the_chart_runs() -> None:
     images = {
         container.image.partition(":")[0].rpartition("/")[2]
-        for _, pod in render("-f", "dev").pods()
-        for container in pod.spec.all_containers
+        for _, container in render("-f", "dev").containers()
     }
     assert images - {"redis", "kafdrop"} <= ARTIFACTS.keys()
     assert {artifact["docker"]["dockerfile"] for artifact in ARTIFACTS.values()} == {"Dockerfile"}
@@ -87,12 +85,9 @@ def test_skaffold_syncs_every_source_of_an_image_to_where_the_image_has_it() -> 
 def test_what_skaffold_writes_is_what_the_container_watches_and_may_write() -> None:
     release = with_profile("dev")
     for image in RELOADED:
-        pod = release.find("Deployment", image).pod
-        assert pod is not None
+        pod = release.pod(image.removeprefix("reprise-"))
         container = pod.spec.containers[0]
-        assert "/opt/reprise" in {
-            mount.mount_path for mount in container.volume_mounts if not mount.read_only
-        }
+        assert "/opt/reprise" in {each.mount_path for each in container.volume_mounts if not each.read_only}
         assert container.command[:2] == ["python", "-c"]
         assert 'CODE = "/opt/reprise"' in container.command[2]
         assert pod.spec.init_containers[0].name == "copy-code"

@@ -1,13 +1,12 @@
 """A small API server with what Helm's ``lookup`` asks for."""
 
 import json
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from support.chart import NAMESPACE, Release, render
+from support.http_server import Answer, Request, http_server
 
 _GLOBAL = "CustomResourceDefinition"
 _RELEASE = {"meta.helm.sh/release-name": "reprise", "meta.helm.sh/release-namespace": NAMESPACE}
@@ -21,8 +20,7 @@ def render_on(objects: Iterable[dict[str, Any]], *options: str) -> Release:
         return render(*options, *server)
 
 
-@contextmanager
-def _api_server(kinds: set[tuple[str, str]], objects: list[dict[str, Any]]) -> Iterator[str]:
+def _api_server(kinds: set[tuple[str, str]], objects: list[dict[str, Any]]) -> AbstractContextManager[str]:
     kinds = (
         kinds
         | {(each["apiVersion"], each["kind"]) for each in objects}
@@ -50,27 +48,13 @@ def _api_server(kinds: set[tuple[str, str]], objects: list[dict[str, Any]]) -> I
         owned = {"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": _RELEASE}
         served[f"{folder}/{each['metadata']['name']}"] = each | {"metadata": owned | each["metadata"]}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = served.get(self.path.partition("?")[0])
-            body = found or {"kind": "Status", "apiVersion": "v1", "reason": "NotFound", "code": 404}
-            self.send_response(200 if found else 404)
-            self.send_header("content-type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+    missing = {"kind": "Status", "apiVersion": "v1", "reason": "NotFound", "code": 404}
 
-        def log_message(self, *args: object) -> None:
-            """Stay silent."""
+    def answer(request: Request) -> Answer:
+        found = served.get(request.path.partition("?")[0])
+        return Answer(200 if found else 404, json.dumps(found or missing).encode())
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return http_server(answer)
 
 
 def _root(version: str) -> str:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Condition, Thread
+from threading import Condition
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -18,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from reprise.http.tracing.spans import SpanTracing
+from support.http_server import Answer, Request, http_server
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT_ID = "b7ad6b7169203331"
@@ -104,30 +104,11 @@ def collector() -> Iterator[Collector]:
     """Run a collector."""
     taken = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: Request) -> Answer:
+        if (request.path, request.headers["content-type"]) != ("/v1/traces", "application/x-protobuf"):
+            return Answer(404)
+        taken.take(request.body)
+        return Answer(200, ExportTraceServiceResponse().SerializeToString(), "application/x-protobuf")
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            known = (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
-            if known:
-                taken.take(body)
-            answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(200 if known else 404)
-            self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    taken.url = f"http://127.0.0.1:{server.server_port}"
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with http_server(answer) as taken.url:
         yield taken
-    finally:
-        server.shutdown()
-        server.server_close()
