@@ -71,7 +71,6 @@ def measured(folder: Path, files: int) -> Seconds:
 
 
 def run(scale: float = 1.0) -> dict[str, Any]:
-    """Measure everything."""
     files = round(FILES * scale)
     seconds = {}
     for count in (files // 10, files):
@@ -92,4 +91,4 @@ def misses(numbers: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_alone(run, misses, sys.argv[1:]))
+    sys.exit(run_alone(run, misses))

@@ -7,26 +7,22 @@ Run ``PYTHONPATH=tests python tests/bench/bench_features.py [scale]``; a scale b
   product and pair anew from them, here with numpy. The fold gets the very same events, and the states are compared.
 """
 
-import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-from standalone import run_alone
+from standalone import history, in_own_process, run_alone
 
-from reprise.datagen.history import HistoryOptions, generate_history
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.features.training_rows import build_training_rows
-from reprise.shop import ShopConfig
 from support.discovered import definition
 from support.hard_histories import Request, largest_amount, request_frame
 from support.histories import read_events
@@ -40,15 +36,8 @@ MEMORY_LIMIT = "3GiB"
 Numbers = dict[str, float | int | str]
 
 
-def history(folder: Path, events: int, *, users: int, products: int) -> Path:
-    path = folder / f"{events}.parquet"
-    shop = ShopConfig(seed=11, users=users, products=products)
-    generate_history(HistoryOptions(path, shop, datetime(2026, 1, 1, tzinfo=UTC), events=events))
-    return path
-
-
 def against_featuretools(folder: Path, events: int, rows: int) -> Numbers:
-    path = history(folder, events, users=400, products=100)
+    path = history(folder / "few.parquet", events, users=400, products=100)
     happened = read_events(path)
     drawn = np.sort(np.random.default_rng(0).choice(len(happened), rows, replace=False))
     asked = [Request(e.user_id, e.product_id, e.timestamp_us) for e in (happened[at] for at in drawn)]
@@ -82,13 +71,13 @@ def against_featuretools(folder: Path, events: int, rows: int) -> Numbers:
     }
 
 
-def one_build(path: Path, out: Path) -> None:
-    """Build training rows and print seconds and peak memory; runs in a process of its own."""
+def one_build(path: Path, out: Path) -> Numbers:
+    """Build training rows, and return seconds and peak memory of this process."""
     began = time.perf_counter()
     report = build_training_rows(path, out, PLAN, timedelta(days=30), memory_limit=MEMORY_LIMIT)
     seconds = time.perf_counter() - began
     used = resource.getrusage(resource.RUSAGE_SELF)
-    numbers = {
+    return {
         "events": report.rows,
         "inputs": len(PLAN.inputs),
         "seconds": round(seconds, 1),
@@ -96,19 +85,16 @@ def one_build(path: Path, out: Path) -> None:
         "events_per_second": round(report.rows / seconds),
         "peak_gib": round(used.ru_maxrss / 2**20, 2),
     }
-    print(json.dumps(numbers))
 
 
 def many_events(folder: Path, events: int) -> Numbers:
-    path = history(folder, events, users=max(50, events // 50), products=max(20, events // 500))
-    command = [sys.executable, __file__, "--build", str(path), str(folder / "rows.parquet")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    numbers: Numbers = json.loads(done.stdout)
-    return numbers
+    size = {"users": max(50, events // 50), "products": max(20, events // 500)}
+    path = history(folder / "many.parquet", events, **size)
+    return in_own_process(one_build, path, folder / "rows.parquet")
 
 
 def folding(folder: Path, events: int, baseline_events: int) -> Numbers:
-    happened = read_events(history(folder, events, users=2_000, products=300))
+    happened = read_events(history(folder / "folded.parquet", events, users=2_000, products=300))
     fold, states = Fold(PLAN), InMemoryStates(PLAN)
     began = time.perf_counter()
     for event in happened:
@@ -167,12 +153,5 @@ def misses(numbers: dict[str, Numbers]) -> list[str]:
     return [what for what, held in checks.items() if not held]
 
 
-def main(arguments: Sequence[str]) -> int:
-    if arguments[:1] == ["--build"]:
-        one_build(Path(arguments[1]), Path(arguments[2]))
-        return 0
-    return run_alone(run, misses, arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_alone(run, misses))

@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 
 from bench.serving_fixtures import Prepared, prepare
+from bench.standalone import processor_seconds
 from bench.wrk import bearable_connections, load, paced, rate_of, start_wrk
 from reprise.bundle import BundleStore
 from reprise.routing import RoutingDocument, Share, allocate, document_key
@@ -123,7 +124,8 @@ def _measure(
             part(f"batches: {name}", partial(_batches, name, running[name], prepared.requests))
             part(f"rankings: {name}", partial(_rankings, name, running[name], prepared.requests))
         if "predictor" in running:
-            part("memory", lambda: {"predictor_rss_mib": _resident_mib(running["predictor"].port)})
+            resident = partial(_sample, running["predictor"].port, "process_resident_memory_bytes")
+            part("memory", lambda: {"predictor_rss_mib": resident() / 2**20})
     part("the model alone", partial(_model_call, prepared.models))
     part("two processes against one", partial(_processes, folder, environment, bodies, seconds))
     part(
@@ -152,7 +154,6 @@ _RATIOS = {
 
 
 def _ratios(figures: Mapping[str, float]) -> dict[str, float]:
-    """Return the ratios whose two figures were measured."""
     return {
         name: figures[one] / figures[other]
         for name, (one, other) in _RATIOS.items()
@@ -221,9 +222,8 @@ class _Running:
     ready_seconds: float
 
     def processor_seconds(self) -> float:
-        """Processor time so far, user and system, which a busy machine stretches less than the clock."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time so far, which a busy machine stretches less than the clock."""
+        return processor_seconds(self.pid)
 
 
 @contextmanager
@@ -278,12 +278,12 @@ def _batches(name: str, server: _Running, requests: list[dict[str, Any]]) -> dic
     with httpx.Client(timeout=60, headers={"Content-Type": "application/json"}) as client:
         _batch(client, server.port, body)
         if ours:
-            seconds, answered = _spent(client, server.port)
+            seconds, answered = _spent(server.port)
         processor = server.processor_seconds()
         taken = [_batch(client, server.port, body) for _ in range(count)]
         spent = (server.processor_seconds() - processor) / count
         if ours:
-            seconds_after, answered_after = _spent(client, server.port)
+            seconds_after, answered_after = _spent(server.port)
             figures["batch_server_ms"] = (seconds_after - seconds) / (answered_after - answered) * 1e3
     prefix = "" if ours else f"{name}_"
     figures[f"{prefix}batch_client_ms"] = statistics.median(taken) * 1e3
@@ -327,13 +327,9 @@ def _batch(client: httpx.Client, port: int, body: bytes) -> float:
     return taken
 
 
-def _spent(client: httpx.Client, port: int) -> tuple[float, float]:
-    text = client.get(f"http://127.0.0.1:{port}/metrics").text
-    name = r'reprise_predictor_request_seconds_%s\{endpoint="/predict/batch"\} (\S+)'
-    total, count = (re.search(name % part, text) for part in ("sum", "count"))
-    assert total is not None
-    assert count is not None
-    return float(total[1]), float(count[1])
+def _spent(port: int) -> tuple[float, float]:
+    name = r'reprise_predictor_request_seconds_%s\{endpoint="/predict/batch"\}'
+    return _sample(port, name % "sum"), _sample(port, name % "count")
 
 
 def _model_call(models: Path) -> dict[str, float]:
@@ -422,22 +418,15 @@ def _with_log(
         rate = statistics.median(load(server.port, bodies, seconds, LOAD_CORE)[0] for _ in range(ROUNDS))
         while _sample(server.port, "reprise_predictor_log_waiting"):
             time.sleep(0.1)
-        before = _dropped(server.port)
+        dropped = r'reprise_predictor_logged_total\{outcome="dropped"\}'
+        before = _sample(server.port, dropped)
         at_half = _at_half(server.port, bodies, half, seconds)
-        dropped = _dropped(server.port) - before
+        lost = _sample(server.port, dropped) - before
     return {
         "predictor_with_prediction_log_per_second": rate,
         "p99_ms_at_half_rate_with_prediction_log": at_half["p99_ms_at_half_rate"],
-        "dropped_at_half_rate_with_prediction_log": dropped,
+        "dropped_at_half_rate_with_prediction_log": lost,
     }
-
-
-def _dropped(port: int) -> float:
-    return _sample(port, r'reprise_predictor_logged_total\{outcome="dropped"\}')
-
-
-def _resident_mib(port: int) -> float:
-    return _sample(port, "process_resident_memory_bytes") / 2**20
 
 
 def _sample(port: int, series: str) -> float:

@@ -9,7 +9,6 @@ of all events and one user 10 %. The baseline of its tasks is Spark without buck
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,8 +23,7 @@ import duckdb
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from bench_features import history
-from standalone import run_alone
+from standalone import history, in_own_process, processor_seconds, run_alone
 
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.spark import SparkExecutor
@@ -52,35 +50,28 @@ MANY_TASKS = "spark.sql.adaptive.coalescePartitions.enabled false"
 Numbers = dict[str, float | int]
 
 
-def one_build(executor: str, events: Path, out: Path, plan: str) -> None:
-    """Build training rows, print seconds, processor time and peak memory; runs in a process of its own."""
+def one_build(executor: str, events: Path, out: Path, spark_conf: Path, plan: str) -> Numbers:
+    """Build training rows, and return seconds, processor time and peak memory of this process and Spark's."""
+    os.environ["SPARK_CONF_DIR"] = str(spark_conf)
     peak_gib = cpu_seconds = 0.0
 
     def note(_: int) -> None:
         nonlocal peak_gib, cpu_seconds
         processes = own_processes()
         peak_gib = max(peak_gib, sum(peak_bytes(pid) for pid in processes) / 2**30)
-        cpu_seconds = sum(used_seconds(pid) for pid in processes)
+        cpu_seconds = sum(map(processor_seconds, processes))
 
     began = time.perf_counter()
     report = build_training_rows(
-        events,
-        out,
-        PLANS[plan](),
-        timedelta(days=30),
-        questions=True,
-        memory_limit=MEMORY,
-        temp_directory=out.parent,
-        open_executor=EXECUTORS[executor],
-        advance=note,
-    )
-    numbers = {
+        events, out, PLANS[plan](), timedelta(days=30), questions=True, memory_limit=MEMORY,
+        temp_directory=out.parent, open_executor=EXECUTORS[executor], advance=note,
+    )  # fmt: skip
+    return {
         "rows": report.rows,
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(cpu_seconds, 1),
         "peak_gib": round(peak_gib, 2),
     }
-    print(json.dumps(numbers))
 
 
 def own_processes() -> list[int]:
@@ -97,11 +88,6 @@ def peak_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")), 0)
 
 
-def used_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, see proc(5)
-
-
 def built(executor: str, events: Path, out: Path, settings: str = "", plan: str = "whole") -> Numbers:
     """Build the rows in a process of its own, with Spark's ``settings``, and its event log in ``spark`` beside them."""
     log = out.parent / "spark"
@@ -110,12 +96,7 @@ def built(executor: str, events: Path, out: Path, settings: str = "", plan: str 
         f"spark.eventLog.enabled true\nspark.eventLog.dir file://{log}\nspark.eventLog.rolling.enabled false\n"
         f"spark.eventLog.compress false\n{settings}\n"
     )
-    command = [sys.executable, __file__, "--build", executor, str(events), str(out), plan]
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "SPARK_CONF_DIR": str(log)}
-    )
-    numbers: Numbers = json.loads(done.stdout.splitlines()[-1])
-    return numbers
+    return in_own_process(one_build, executor, events, out, log, plan)
 
 
 def largest_task(log: Path, rows: int) -> float:
@@ -179,7 +160,8 @@ def measure_curve(folder: Path, sizes: Sequence[int], plan: str = "whole") -> di
     cpu_seconds: dict[str, list[float]] = {"duckdb": [], "spark": []}
     different = compared = 0
     for events in sizes:
-        source = history(folder, events, users=max(50, events // 50), products=max(20, events // 500))
+        size = {"users": max(50, events // 50), "products": max(20, events // 500)}
+        source = history(folder / f"{events}.parquet", events, **size)
         rows = {executor: folder / f"{executor}.parquet" for executor in ("duckdb", "spark")}
         for executor, out in rows.items():
             numbers = built(executor, source, out, plan=plan)
@@ -191,24 +173,17 @@ def measure_curve(folder: Path, sizes: Sequence[int], plan: str = "whole") -> di
         different += mismatches(rows["spark"], rows["duckdb"], PLANS[plan](), largest)
         compared += pq.read_metadata(rows["spark"]).num_rows
         source.unlink()
-    return {
-        "curves": curves,
-        "compared": {"rows": compared, "mismatches": different},
-        **{
-            f"{executor}_us_per_event": slope_us(seconds, sizes)
-            for executor, seconds in cpu_seconds.items()
-            if len(sizes) > 1
-        },
-    }
+    slopes = {f"{executor}_us_per_event": slope_us(each, sizes) for executor, each in cpu_seconds.items()}
+    return {"curves": curves, "compared": {"rows": compared, "mismatches": different}, **slopes}
 
 
 def run(scale: float = 1.0) -> dict[str, Any]:
-    """Measure everything."""
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
         folder = Path(name)
         measured = measure_curve(folder, [round(each * scale) for each in EVENTS])
         uneven: Numbers = {"events": round(SKEWED_EVENTS * scale)}
-        source = history(folder, round(SKEWED_EVENTS * scale), users=2_000, products=300)
+        even = folder / "even.parquet"
+        source = history(even, round(SKEWED_EVENTS * scale), users=2_000, products=300)
         for executor in ("spark", "spark_without_buckets"):
             log = folder / executor / "spark"
             log.mkdir(parents=True)
@@ -231,17 +206,13 @@ def misses(numbers: dict[str, Any]) -> list[str]:
     return [what for what, held in checks.items() if not held]
 
 
-def main(arguments: Sequence[str]) -> int:
-    if arguments[:1] == ["--build"]:
-        one_build(arguments[1], Path(arguments[2]), Path(arguments[3]), arguments[4])
-        return 0
-    if arguments[:1] == ["--curve"]:
-        with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
-            sizes = [int(each) for each in arguments[1:]]
-            print(json.dumps(measure_curve(Path(name), sizes, "few"), indent=2))
-        return 0
-    return run_alone(run, misses, arguments)
+def main() -> int:
+    if sys.argv[1:2] != ["--curve"]:
+        return run_alone(run, misses)
+    with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
+        print(json.dumps(measure_curve(Path(name), [int(each) for each in sys.argv[2:]], "few"), indent=2))
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -5,23 +5,19 @@ asks Featuretools for the same features of a sample of the pairs, and scikit-lea
 compared with the file's.
 """
 
-import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from standalone import run_alone
+from standalone import history, in_own_process, run_alone
 
-from reprise.datagen.history import HistoryOptions, generate_history
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs
@@ -29,7 +25,6 @@ from reprise.runtime.durations import EPOCH, microseconds
 from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.run import score
 from reprise.scoring.settings import ScoringSettings
-from reprise.shop import ShopConfig
 from reprise.trainer.pipeline import train
 from reprise.trainer.settings import TrainerSettings
 from support.discovered import definition
@@ -39,33 +34,25 @@ from support.parity import reference_answers
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()
-START = datetime(2026, 1, 1, tzinfo=UTC)
 SAMPLE = 500
 REQUIRED_RATIO = 10.0
 TOLERANCE = 1e-5
 Numbers = dict[str, float | int]
 
 
-def history(folder: Path, name: str, events: int, users: int, products: int) -> Path:
-    path = folder / f"{name}.parquet"
-    shop = ShopConfig(seed=11, users=users, products=products)
-    generate_history(HistoryOptions(path, shop, START, events=events))
-    return path
-
-
-def one_score(models: str, events: str, out: str) -> None:
-    """Score all pairs on one core and print the numbers; runs in a process of its own."""
+def one_score(models: Path, events: Path, out: Path) -> Numbers:
+    """Score all pairs on one core, and return the numbers of this process."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    settings = ScoringSettings(model_store=models, out=out)
+    settings = ScoringSettings(model_store=str(models), out=str(out))
     began = time.perf_counter()
-    with ScoringInputs(settings, Path(events), None, end_of(Path(events))) as inputs:
+    with ScoringInputs(settings, events, None, end_of(events)) as inputs:
         _ = inputs.history
         imported = time.perf_counter()
         report = score(inputs)
     ended = time.perf_counter()
     seconds = ended - began
     used = resource.getrusage(resource.RUSAGE_SELF)
-    numbers = {
+    return {
         "events": report.manifest.events,
         "pairs": report.manifest.pairs,
         "seconds": round(seconds, 1),
@@ -74,19 +61,11 @@ def one_score(models: str, events: str, out: str) -> None:
         "pairs_per_minute_after_the_import": round(60 * report.manifest.pairs / (ended - imported)),
         "peak_gib": round(used.ru_maxrss / 2**20, 2),
     }
-    print(json.dumps(numbers))
 
 
 def end_of(events: Path) -> datetime:
     last: datetime = pc.max(pq.read_table(events, columns=["timestamp"])["timestamp"]).as_py()
     return last.astimezone(UTC) + timedelta(seconds=1)
-
-
-def scored(models: Path, events: Path, out: Path) -> Numbers:
-    command = [sys.executable, __file__, "--score", *map(str, (models, events, out))]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    numbers: Numbers = json.loads(done.stdout.splitlines()[-1])
-    return numbers
 
 
 def straightforward(events: Path, model: object, out: Path) -> Numbers:
@@ -117,15 +96,17 @@ def run(scale: float = 1.0) -> Numbers:
     """Measure everything; the baseline gets a small history, on which Featuretools is fastest."""
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
         folder = Path(name)
-        small = history(folder, "small", max(30_000, round(40_000 * scale)), 400, 100)
-        large = history(folder, "large", round(3_000_000 * scale), round(60_000 * scale), 2_000)
+        few = max(30_000, round(40_000 * scale))
+        small = history(folder / "small.parquet", few, users=400, products=100)
+        size = {"users": round(60_000 * scale), "products": 2_000}
+        large = history(folder / "large.parquet", round(3_000_000 * scale), **size)
         settings = TrainerSettings.load(
             events=small, out=str(folder / "models"), plan=Path("feature_repo/plan/plan.json"), cv_folds=0,
             horizon=timedelta(days=7),
         )  # fmt: skip
         model = train(settings).model.published
-        numbers = scored(folder / "models", large, folder / "scores")
-        scored(folder / "models", small, folder / "few")
+        numbers = in_own_process(one_score, folder / "models", large, folder / "scores")
+        in_own_process(one_score, folder / "models", small, folder / "few")
         baseline = straightforward(small, model, folder / "few")
         ratio = numbers["pairs_per_minute_on_one_core"] / baseline["baseline_pairs_per_minute"]
         return {**numbers, **baseline, "times_as_fast": round(ratio, 1)}
@@ -140,13 +121,5 @@ def misses(numbers: Numbers) -> list[str]:
     return [what for what, held in checks.items() if not held]
 
 
-def main(arguments: Sequence[str]) -> int:
-    os.environ.setdefault("REPRISE_PROGRESS", "off")
-    if arguments[:1] == ["--score"]:
-        one_score(*arguments[1:])
-        return 0
-    return run_alone(run, misses, arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_alone(run, misses))

@@ -9,24 +9,22 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import redis as redis_py
-from bench_stream import BULK, THROUGHPUT_EVENTS, append, cpu_seconds, throughput, write_rows
-from standalone import run_alone
+from bench_stream import BULK, THROUGHPUT_EVENTS, append, throughput, write_rows
+from standalone import history, processor_seconds, run_alone
 
 from reprise.archive.records import archive_table, to_parquet
-from reprise.datagen.history import HistoryOptions, generate_history
 from reprise.events import encode_event, format_timestamp
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, PREDICTIONS, Record, Topic
 from reprise.predictor.models.api import Known
 from reprise.predictor.storage.prediction_log import PredictionRecord
-from reprise.shop import ShopConfig
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore
 from support.histories import PLAN_FILE, PROJECT, read_events
@@ -36,21 +34,16 @@ from support.redis import RedisServer, running_redis
 EVENT_COUNT, USERS, PRODUCTS = 200_000, 2_500, 500
 PREDICTION_COUNT = 50_000
 MANY_USERS, MANY_PRODUCTS = 60_000, 20_000
-START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def run(scale: float = 1.0) -> dict[str, float]:
-    """Return the costs by name."""
     plan = Plan.load(PLAN_FILE)
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as folder:
-        path = Path(folder) / "events.parquet"
-        shop = ShopConfig(seed=11, users=round(USERS * scale), products=PRODUCTS)
-        generate_history(HistoryOptions(path, shop, START, events=round(EVENT_COUNT * scale)))
+        size = {"users": round(USERS * scale), "products": PRODUCTS}
+        path = history(Path(folder) / "events.parquet", round(EVENT_COUNT * scale), **size)
+        events = [(e.user_id.encode(), e.timestamp_us, encode_event(e)) for e in read_events(path)]
         records = {
-            "event": (
-                EVENTS,
-                [(e.user_id.encode(), e.timestamp_us, encode_event(e)) for e in read_events(path)],
-            ),
+            "event": (EVENTS, events),
             "prediction": (PREDICTIONS, list(predictions(plan, path, round(PREDICTION_COUNT * scale)))),
         }
         with running_redis() as redis, running_kafka() as broker:
@@ -111,7 +104,6 @@ def stored_rows(plan: Plan, redis: RedisServer, events: Path) -> dict[str, float
 
 
 def used(redis: Any) -> int:
-    """Return the bytes that Redis has allocated."""
     return int(redis.info("memory")["used_memory"])
 
 
@@ -134,9 +126,9 @@ def archive_bytes(topic: Topic, rows: Sequence[tuple[bytes, int, bytes]]) -> flo
 def stream(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
     """Return the processor time of an event in broker, Redis and materializer, microseconds."""
     pids = (broker.pid, redis.pid)
-    before = [cpu_seconds([pid]) for pid in pids]
+    before = [processor_seconds(pid) for pid in pids]
     found = throughput(broker, redis, MANY_USERS, MANY_PRODUCTS)
-    kafka, store = (cpu_seconds([pid]) - used for pid, used in zip(pids, before, strict=True))
+    kafka, store = (processor_seconds(pid) - used for pid, used in zip(pids, before, strict=True))
     return {
         "materializer_us_per_event": 1e6 / found["materializer_events_per_cpu_second"],
         "redis_us_per_event": 1e6 * store / THROUGHPUT_EVENTS,
@@ -146,4 +138,4 @@ def stream(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_alone(run, lambda _: [], sys.argv[1:]))
+    sys.exit(run_alone(run, lambda _: []))

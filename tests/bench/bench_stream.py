@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from prometheus_client import CollectorRegistry
+from standalone import processor_seconds
 
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
@@ -42,6 +43,7 @@ from support.histories import PLAN_FILE, PROJECT, BatchStates, batch_states, mak
 from support.kafka import KafkaBroker, running_kafka
 from support.killing import GROUP, committed
 from support.redis import RedisServer, running_redis
+from support.waiting import wait_until
 
 USERS, PRODUCTS = 3_000, 500
 THROUGHPUT_EVENTS = 60_000
@@ -60,19 +62,15 @@ def run() -> dict[str, float | str]:
     with running_kafka() as broker, running_redis() as redis:
         numbers = throughput(broker, redis)
         numbers |= bulk_writes(redis)
-        numbers["ratio_of_bulk_write_to_feast_bulk"] = (
-            numbers["bulk_rows_per_second"] / numbers["feast_bulk_rows_per_second"]
-        )
-        numbers["ratio_of_rows_written_to_feast_bulk"] = (
-            numbers["materializer_rows_per_second"] / numbers["feast_bulk_rows_per_second"]
-        )
+        bulk, by_cpu = numbers["feast_bulk_rows_per_second"], numbers["feast_bulk_rows_per_cpu_second"]
+        numbers["ratio_of_bulk_write_to_feast_bulk"] = numbers["bulk_rows_per_second"] / bulk
+        numbers["ratio_of_rows_written_to_feast_bulk"] = numbers["materializer_rows_per_second"] / bulk
         # an event is one change to each of three rows; a batch writes a row once however many changes it has
-        numbers["ratio_of_row_changes_to_feast_bulk"] = (
-            3 * numbers["materializer_events_per_second"] / numbers["feast_bulk_rows_per_second"]
+        changes, changes_by_cpu = (
+            3 * numbers[f"materializer_events_per_{unit}"] for unit in ("second", "cpu_second")
         )
-        numbers["ratio_of_row_changes_to_feast_bulk_by_cpu"] = (
-            3 * numbers["materializer_events_per_cpu_second"] / numbers["feast_bulk_rows_per_cpu_second"]
-        )
+        numbers["ratio_of_row_changes_to_feast_bulk"] = changes / bulk
+        numbers["ratio_of_row_changes_to_feast_bulk_by_cpu"] = changes_by_cpu / by_cpu
         measured = numbers | freshness(broker, redis) | scaling(broker, redis)
         # of a process of its own, as it is deployed; the fold above shares its interpreter with who measures it
         measured["ratio_to_feast_push_events"] = (
@@ -139,7 +137,6 @@ def append(broker: KafkaBroker, topic: Topic, records: Iterable[tuple[bytes, byt
 
 
 def rows_written(redis: RedisServer) -> int:
-    """How many guarded writes Redis has run."""
     with redis.client() as client:
         statistics: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
     return sum(statistics.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
@@ -211,11 +208,7 @@ def write_rows(
 
 def state_frame(plan: Plan, states: BatchStates, entity: str) -> pd.DataFrame:
     """The states of an entity as Feast takes them."""
-    view = (
-        plan.user.view
-        if entity == plan.user.name
-        else next(e.view for e in plan.entities if e.name == entity)
-    )
+    view = next(e.view for e in plan.entities if e.name == entity)
     ids, rows = list(states[entity]), list(states[entity].values())
     columns: dict[str, Any] = {key: [each[at] for each in ids] for at, key in enumerate(view.join_keys)}
     for at, field in enumerate(view.fields):
@@ -296,12 +289,7 @@ def backlog_seconds(broker: KafkaBroker, redis: RedisServer, workers: int) -> tu
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """Return the processor time that these processes have used."""
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(map(processor_seconds, pids))
 
 
 def bound(shares: Mapping[str, float]) -> str:
@@ -316,7 +304,6 @@ def bound(shares: Mapping[str, float]) -> str:
 
 
 def watch(redis: RedisServer, sent: dict[bytes, float], delays: list[float], done: threading.Event) -> None:
-    """Note when each key that was sent can be read."""
     with redis.client() as client:
         while not done.wait(0.002):
             keys = list(sent)
@@ -359,13 +346,8 @@ def materializer_process(broker: KafkaBroker, redis: RedisServer, group: str = "
         process.wait(30)
 
 
-def wait_for(condition: Any, seconds: float = 180.0, pause: float = 0.002) -> None:
-    """Return once the condition holds."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up:
-            raise TimeoutError("the benchmark did not get on in time")
-        time.sleep(pause)
+def wait_for(condition: Callable[[], bool], pause: float = 0.002) -> None:
+    wait_until("the benchmark gets on", condition, 180.0, pause)
 
 
 if __name__ == "__main__":

@@ -27,23 +27,14 @@ class PredictionResponse(BaseModel):
 
 
 ANSWER = PredictionResponse(
-    prediction=1,
-    probability=0.625,
-    confidence=0.71,
-    threshold=0.31,
-    user_id="u-1042",
-    product_id="p-17",
+    prediction=1, probability=0.625, confidence=0.71, threshold=0.31, user_id="u-1042", product_id="p-17",
     features_used={
-        "total_spend": 180.5,
-        "avg_transaction_amount": 36.1,
-        "days_since_last_purchase": 4.25,
+        "total_spend": 180.5, "avg_transaction_amount": 36.1, "days_since_last_purchase": 4.25,
         "repeat_purchase_count": 2.0,
     },
-    model_version="sha256:" + "0123456789abcdef" * 4,
-    arm="baseline",
-    timestamp="2026-01-31T12:00:00Z",
+    model_version="sha256:" + "0123456789abcdef" * 4, arm="baseline", timestamp="2026-01-31T12:00:00Z",
     known={"user": True, "product": True, "pair": False},
-)
+)  # fmt: skip
 
 # As in reprise.http.app: even unused, telemetry costs each request something.
 app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})

@@ -55,126 +55,60 @@ class Row:
 
 
 ROWS = (
-    Row(
-        "single predictions per second",
-        ("predictor.figures.predictor_per_second", "{:,.0f}"),
-        "naive service: {:,.0f}",
-        "predictor.figures.straightforward_per_second",
-        "predictor.figures.times_straightforward",
-        "40×",
-        "single predictions: naive service",
-    ),
-    Row(
-        "the same",
-        ("predictor.figures.predictor_per_second", "{:,.0f}"),
-        "empty FastAPI endpoint: {:,.0f}",
-        "predictor.figures.empty_endpoint_per_second",
-        "predictor.figures.share_of_empty_endpoint",
-        "0.5×",
-    ),
-    Row(
-        "the same, with the prediction log",
-        ("predictor.figures.predictor_with_prediction_log_per_second", "{:,.0f}"),
-        "without: {:,.0f}",
-        "predictor.figures.predictor_per_second",
-        "predictor.figures.share_of_rate_with_prediction_log",
-        "0.75×",
-    ),
+    Row("single predictions per second", ("predictor.figures.predictor_per_second", "{:,.0f}"),
+        "naive service: {:,.0f}", "predictor.figures.straightforward_per_second",
+        "predictor.figures.times_straightforward", "40×", "single predictions: naive service"),
+    Row("the same", ("predictor.figures.predictor_per_second", "{:,.0f}"), "empty FastAPI endpoint: {:,.0f}",
+        "predictor.figures.empty_endpoint_per_second", "predictor.figures.share_of_empty_endpoint", "0.5×"),
+    Row("the same, with the prediction log",
+        ("predictor.figures.predictor_with_prediction_log_per_second", "{:,.0f}"), "without: {:,.0f}",
+        "predictor.figures.predictor_per_second", "predictor.figures.share_of_rate_with_prediction_log", "0.75×"),
     Row("p99 at half of that rate", ("predictor.figures.p99_ms_at_half_rate", "{:.1f} ms")),
-    Row(
-        "the same, with the prediction log",
-        ("predictor.figures.p99_ms_at_half_rate_with_prediction_log", "{:.1f} ms"),
-    ),
-    Row(
-        "batch of 1,000 pairs, CPU time of the server",
-        ("predictor.figures.batch_processor_ms", "{:.1f} ms"),
-        "naive service: {:,.0f} ms",
-        "predictor.figures.straightforward_batch_processor_ms",
-        "predictor.figures.batch_processor_times_straightforward",
-        "25×",
-        "batch of 1,000, CPU time: naive service",
-    ),
-    Row(
-        "the same, latency at the client (Redis included)",
-        ("predictor.figures.batch_client_ms", "{:.1f} ms"),
-        "naive service: {:,.0f} ms",
-        "predictor.figures.straightforward_batch_client_ms",
+    Row("the same, with the prediction log",
+        ("predictor.figures.p99_ms_at_half_rate_with_prediction_log", "{:.1f} ms")),
+    Row("batch of 1,000 pairs, CPU time of the server", ("predictor.figures.batch_processor_ms", "{:.1f} ms"),
+        "naive service: {:,.0f} ms", "predictor.figures.straightforward_batch_processor_ms",
+        "predictor.figures.batch_processor_times_straightforward", "25×", "batch of 1,000, CPU time: naive service"),
+    Row("the same, latency at the client (Redis included)", ("predictor.figures.batch_client_ms", "{:.1f} ms"),
+        "naive service: {:,.0f} ms", "predictor.figures.straightforward_batch_client_ms",
         "predictor.figures.batch_client_times_straightforward",
-        plotted="batch of 1,000, latency at the client: naive service",
-    ),
+        plotted="batch of 1,000, latency at the client: naive service"),
     Row("the same, wall time in the server", ("predictor.figures.batch_server_ms", "{:.1f} ms")),
-    Row(
-        "ranking of 100 products for a user, CPU time of the server",
-        ("predictor.figures.ranking_processor_ms", "{:.1f} ms"),
-        "naive service, a batch: {:,.0f} ms",
+    Row("ranking of 100 products for a user, CPU time of the server",
+        ("predictor.figures.ranking_processor_ms", "{:.1f} ms"), "naive service, a batch: {:,.0f} ms",
         "predictor.figures.straightforward_ranking_processor_ms",
         "predictor.figures.ranking_processor_times_straightforward",
-        plotted="ranking of 100, CPU time: naive service",
-    ),
-    Row(
-        "the same, p99 of the latency at the client", ("predictor.figures.ranking_client_p99_ms", "{:.1f} ms")
-    ),
+        plotted="ranking of 100, CPU time: naive service"),
+    Row("the same, p99 of the latency at the client", ("predictor.figures.ranking_client_p99_ms", "{:.1f} ms")),
     Row("model call, one row, p99", ("predictor.figures.model_call_p99_us", "{:.0f} µs")),
-    Row(
-        "two processes on the same two cores",
-        ("predictor.figures.two_processes_on_two_cores_per_second", "{:,.0f} per second"),
-        "one: {:,.0f}",
-        "predictor.figures.one_process_on_two_cores_per_second",
-        "predictor.figures.two_processes_against_one",
-    ),
-    Row(
-        "rate of single predictions during a rollout of two arms, relative to none",
-        ("predictor.figures.share_of_rate_with_two_arms", "{:.2f}"),
-    ),
-    Row(
-        "the same with a shadow that scores every request",
-        ("predictor.figures.share_of_rate_with_a_shadow", "{:.2f}"),
-    ),
+    Row("two processes on the same two cores",
+        ("predictor.figures.two_processes_on_two_cores_per_second", "{:,.0f} per second"), "one: {:,.0f}",
+        "predictor.figures.one_process_on_two_cores_per_second", "predictor.figures.two_processes_against_one"),
+    Row("rate of single predictions during a rollout of two arms, relative to none",
+        ("predictor.figures.share_of_rate_with_two_arms", "{:.2f}")),
+    Row("the same with a shadow that scores every request",
+        ("predictor.figures.share_of_rate_with_a_shadow", "{:.2f}")),
     Row("process start until ready", ("predictor.figures.predictor_ready_seconds", "{:.1f} s")),
     Row("memory of a predictor", ("predictor.figures.predictor_rss_mib", "{:.0f} MiB")),
-    Row(
-        "all inputs of 1,000 rows among 20,000 events",
-        ("features.batch_against_featuretools.batch_seconds", "{:.2f} s"),
-        "Featuretools: {:,.0f} s",
+    Row("all inputs of 1,000 rows among 20,000 events",
+        ("features.batch_against_featuretools.batch_seconds", "{:.2f} s"), "Featuretools: {:,.0f} s",
         "features.batch_against_featuretools.featuretools_seconds",
-        "features.batch_against_featuretools.times_as_fast_on_the_same_rows",
-        "10×",
-        "batch features: Featuretools",
-    ),
-    Row(
-        "1,000,000 events to training rows",
-        ("features.batch.seconds", "{:.0f} s"),
-    ),
-    Row(
-        "events folded per second, without I/O",
-        ("features.fold.fold_events_per_second", "{:,.0f}"),
-        "recomputing from lists: {:,.0f}",
-        "features.fold.baseline_events_per_second",
-        "features.fold.times_as_fast_on_the_same_events",
-        plotted="folding events: recomputing from lists",
-    ),
-    Row(
-        "events per second, Kafka to Redis, one worker",
-        ("stream.one_worker_events_per_second", "{:,.0f}"),
-        "Feast's push: {:,.0f}",
-        "stream.feast_push_events_per_second",
-        "stream.ratio_to_feast_push_events",
-        plotted="events into the online store: Feast's push",
-    ),
+        "features.batch_against_featuretools.times_as_fast_on_the_same_rows", "10×", "batch features: Featuretools"),
+    Row("1,000,000 events to training rows", ("features.batch.seconds", "{:.0f} s")),
+    Row("events folded per second, without I/O", ("features.fold.fold_events_per_second", "{:,.0f}"),
+        "recomputing from lists: {:,.0f}", "features.fold.baseline_events_per_second",
+        "features.fold.times_as_fast_on_the_same_events", plotted="folding events: recomputing from lists"),
+    Row("events per second, Kafka to Redis, one worker", ("stream.one_worker_events_per_second", "{:,.0f}"),
+        "Feast's push: {:,.0f}", "stream.feast_push_events_per_second", "stream.ratio_to_feast_push_events",
+        plotted="events into the online store: Feast's push"),
     Row("event to readable feature, p95", ("stream.freshness_p95_milliseconds", "{:.0f} ms")),
-    Row(
-        "synthetic events per second, to Parquet",
-        ("datagen.events_per_second.parquet", "{:,.0f}"),
-        "one event at a time: {:,.0f}",
-        "datagen.baseline_events_per_second",
-        "datagen.times_the_baseline",
-        plotted="synthetic history: one event at a time",
-    ),
-)
+    Row("synthetic events per second, to Parquet", ("datagen.events_per_second.parquet", "{:,.0f}"),
+        "one event at a time: {:,.0f}", "datagen.baseline_events_per_second", "datagen.times_the_baseline",
+        plotted="synthetic history: one event at a time"),
+)  # fmt: skip
 
 
 def section(figures: Mapping[str, Any]) -> str:
-    """Return the README's section, between its marks."""
     lines = [
         BEGIN,
         machines(figures.get("machines", {})),
@@ -195,7 +129,6 @@ def section(figures: Mapping[str, Any]) -> str:
 
 
 def machines(described: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return sentences on the machines of the table's figures."""
     shown = {row.figure[0].partition(".")[0] for row in ROWS}
     if not described:
         return "`make bench` measures on your machine."
@@ -272,7 +205,6 @@ def plot(figures: Mapping[str, Any]) -> str:
 
 
 def scale_section(figures: Mapping[str, Any]) -> str:
-    """Return the section of the page on scale, between its marks."""
     scale = figures["scale"]
     curves, compared, skewed = scale["curves"], scale["compared"], scale["skewed"]
     rows = [

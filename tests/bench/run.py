@@ -24,7 +24,6 @@ RESULTS = HERE.parents[1] / "build" / "bench.json"
 
 
 def benchmarks() -> dict[str, Path]:
-    """Return the benchmarks of this folder by name."""
     return {
         path.stem.removeprefix("bench_"): path
         for path in sorted(HERE.glob("bench_*.py"))
@@ -33,7 +32,6 @@ def benchmarks() -> dict[str, Path]:
 
 
 def measure(path: Path, out: Path) -> None:
-    """Import one benchmark, run it, and write its numbers."""
     sys.path.insert(0, str(HERE))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -45,12 +43,10 @@ def measure(path: Path, out: Path) -> None:
 
 
 def kept() -> dict[str, Any]:
-    """Return the results so far."""
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 
 def keep(name: str, numbers: Any) -> None:
-    """Put a benchmark's numbers into the file of results."""
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({**kept(), name: numbers}, indent=2, sort_keys=True) + "\n")
 

@@ -1,6 +1,6 @@
-"""Histories of events that are hard on features, and requests about them."""
+"""Histories of events that are hard on features, drawn and by hand, and requests about them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
@@ -16,16 +16,17 @@ UNSEEN_USER = "nobody"
 UNSEEN_PRODUCT = "nothing"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_US = 86_400_000_000
-_YEAR_US = 365 * _DAY_US
+DAY_US = 86_400_000_000
+YEAR_US = 365 * DAY_US
+NOW = 1_750_000_000_000_000
 
 _gaps_us = st.one_of(
     st.just(0),
     st.just(0),
     st.integers(1, 3),
     st.integers(1, 3_600_000_000),
-    st.integers(1, 60 * _DAY_US),
-    st.integers(_YEAR_US, 9 * _YEAR_US),
+    st.integers(1, 60 * DAY_US),
+    st.integers(YEAR_US, 9 * YEAR_US),
 )
 _offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 _amounts = st.one_of(
@@ -51,7 +52,7 @@ class Request:
 @st.composite
 def histories(draw: st.DrawFn, max_events: int = 30) -> list[Event]:
     """Draw events as producers send them: with ties, silence, null amounts, and each in a time zone of its own."""
-    instant = draw(st.integers(-5 * _YEAR_US, 40 * _YEAR_US))
+    instant = draw(st.integers(-5 * YEAR_US, 40 * YEAR_US))
     events = []
     for number in range(draw(st.integers(1, max_events))):
         instant += draw(_gaps_us)
@@ -81,14 +82,21 @@ def requests_about(draw: st.DrawFn, events: Sequence[Event], max_instants: int =
     nearby = st.builds(
         lambda instant, shift: instant + shift,
         st.sampled_from(instants),
-        st.sampled_from((0, 0, -1, 1, _DAY_US, -_DAY_US)),
+        st.sampled_from((0, 0, -1, 1, DAY_US, -DAY_US)),
     )
-    anywhen = st.integers(min(instants) - _DAY_US, max(instants) + 5 * _YEAR_US)
+    anywhen = st.integers(min(instants) - DAY_US, max(instants) + 5 * YEAR_US)
     asked = draw(st.lists(st.one_of(nearby, nearby, anywhen), min_size=1, max_size=max_instants))
     amount, is_purchase = draw(_amounts), draw(st.sampled_from((None, True, False)))
+    return every_pair_at(asked, amount, is_purchase)
+
+
+def every_pair_at(
+    instants: Iterable[int], amount: float | None = None, is_purchase: bool | None = None
+) -> list[Request]:
+    """Return a request about every pair at each instant, also about users and products that no event has."""
     return [
         Request(user_id, product_id, instant, amount, is_purchase)
-        for instant in asked
+        for instant in instants
         for user_id in (*USERS, UNSEEN_USER)
         for product_id in (*PRODUCTS, UNSEEN_PRODUCT)
     ]
@@ -104,7 +112,7 @@ def random_history(
 ) -> list[Event]:
     """Return many events with the same difficulties; about a third are ties, also within a pair."""
     rng = np.random.default_rng(seed)
-    instants = np.sort(rng.integers(0, int(years * _YEAR_US), max(1, 2 * count // 3)))
+    instants = np.sort(rng.integers(0, int(years * YEAR_US), max(1, 2 * count // 3)))
     chosen = np.sort(rng.choice(instants, count)) + 1_000_000_000_000_000
     purchases = rng.random(count) < 0.5
     amounts = 10.0 ** rng.uniform(-6, 9, count)
@@ -176,3 +184,50 @@ def largest_amount(events: Sequence[Event]) -> float:
 def _naive_utc(instants_us: Sequence[int]) -> pd.Series:
     micros = np.array(instants_us, dtype="int64").astype("datetime64[us]")
     return pd.Series(micros.astype("datetime64[ns]"))
+
+
+def view(at_us: int, user: str = "u", product: str = "p", number: int = 0) -> Event:
+    """Return a view."""
+    return Event(f"{user}-{product}-{at_us}-{number}", user, product, "view", at_us)
+
+
+def purchase(at_us: int, amount: float | None, user: str = "u", product: str = "p", number: int = 0) -> Event:
+    return Event(f"{user}-{product}-{at_us}-{number}", user, product, "purchase", at_us, amount)
+
+
+HARD_CASES: dict[str, list[Event]] = {
+    "one view": [view(NOW)],
+    "one purchase without amount": [purchase(NOW, None)],
+    "only views": [view(NOW + at, product=PRODUCTS[at % 3]) for at in range(6)],
+    "only purchases": [purchase(NOW + at, 1.5 * at, product=PRODUCTS[at % 3]) for at in range(6)],
+    "a view and a purchase of a pair at one instant": [view(NOW), purchase(NOW, 3.0, number=1)],
+    "many purchases of a pair at one instant": [purchase(NOW, float(at), number=at) for at in range(7)],
+    "everything at one instant": [
+        event
+        for at in range(9)
+        for event in (
+            view(NOW, USERS[at % 4], PRODUCTS[at % 3], at),
+            purchase(NOW, 10.0**at, USERS[at % 3], PRODUCTS[at % 2], 10 + at),
+        )
+    ],
+    "nothing has an amount": [purchase(NOW + at * DAY_US, None, product=PRODUCTS[at % 3]) for at in range(6)],
+    "the first and the last have no amount": [
+        purchase(NOW + at * DAY_US, amount) for at, amount in enumerate((None, 1e9, 1e-6, None))
+    ],
+    "the largest and the smallest amounts": [
+        purchase(NOW + at, 1e9 if at % 2 else 1e-6, USERS[at % 3], number=at) for at in range(12)
+    ],
+    "amounts of no spread": [purchase(NOW + at, 1e9 + 0.1, number=at) for at in range(9)],
+    "amounts of nothing": [purchase(NOW + at * DAY_US, 0.0) for at in range(4)],
+    "before 1970": [purchase(-9 * YEAR_US + at * DAY_US, 2.5, product=PRODUCTS[at % 3]) for at in range(5)],
+    "years of silence": [
+        view(NOW),
+        purchase(NOW + 1, 5.0),
+        purchase(NOW + 30 * YEAR_US, 7.0),
+        view(NOW + 31 * YEAR_US),
+    ],
+    "a pair that is bought faster and faster": [
+        purchase(NOW - YEAR_US // (at + 1), 1.0, number=at) for at in range(9)
+    ],
+}
+"""Small histories, each hard in one way."""

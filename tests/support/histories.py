@@ -10,14 +10,16 @@ import pyarrow.parquet as pq
 
 from reprise.events import Event, encode_event
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.plan import Plan
+from reprise.features.plan import EntityPlan, Plan
 from reprise.log import Record
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore, StoredRow
 
 PLAN_FILE = Path(__file__).parents[2] / "feature_repo/plan/plan.json"
 PROJECT = "reprise"
-BatchStates = dict[str, dict[tuple[str, ...], list[Any]]]
+States = dict[tuple[str, ...], list[Any]]
+"""An entity's states by its ids."""
+BatchStates = dict[str, States]
 _START_US = 1_767_225_600_000_000
 _MAX_HOURS = 7_000  # Until October 2026: events of the future are refused
 
@@ -48,12 +50,10 @@ def as_partitions(events: Sequence[Event], partitions: int) -> dict[int, list[Re
     """Spread events over partitions by user, as the log does, offsets dense from 0."""
     spread: dict[int, list[Record]] = {at: [] for at in range(partitions)}
     for event in events:
-        records = spread[sum(event.user_id.encode()) % partitions]
-        partition = sum(event.user_id.encode()) % partitions
-        appended_ms = event.timestamp_us // 1000
-        records.append(
-            Record(partition, len(records), appended_ms, event.user_id.encode(), encode_event(event))
-        )
+        key = event.user_id.encode()
+        partition = sum(key) % partitions
+        offset, appended_ms = len(spread[partition]), event.timestamp_us // 1000
+        spread[partition].append(Record(partition, offset, appended_ms, key, encode_event(event)))
     return spread
 
 
@@ -87,16 +87,18 @@ def read_events(path: Path) -> list[Event]:
 
 def batch_states(plan: Plan, events: Sequence[Event]) -> BatchStates:
     """The batch executor's final states by entity and ids."""
-    states: BatchStates = {}
     with BatchExecutor(plan) as executor:
         executor.load_events(event_table(events))
-        for entity in plan.entities:
-            rows = [row for batch in executor.final_states(entity.name) for row in batch.to_pylist()]
-            states[entity.name] = {
-                tuple(row[key] for key in entity.view.join_keys): [row[f.name] for f in entity.view.fields]
-                for row in rows
-            }
-    return states
+        return {entity.name: entity_states(executor, entity) for entity in plan.entities}
+
+
+def entity_states(executor: BatchExecutor, entity: EntityPlan) -> States:
+    """One entity's states by its ids, after all the events that an executor has loaded."""
+    rows = [row for batch in executor.final_states(entity.name) for row in batch.to_pylist()]
+    return {
+        tuple(row[key] for key in entity.view.join_keys): [row[field.name] for field in entity.view.fields]
+        for row in rows
+    }
 
 
 def assert_store_holds(store: OnlineStore, plan: Plan, states: BatchStates) -> int:

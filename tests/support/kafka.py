@@ -95,17 +95,6 @@ class KafkaBroker:
                 raise RuntimeError(f"the broker did not start:\n{log.read_text()[-4000:]}")
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        """End the broker in order."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-
     def kill(self) -> None:
         """End the broker at once, as a crash would."""
         if self._process is not None:

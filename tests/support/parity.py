@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -23,10 +22,7 @@ from reprise.features.parity.reference import reference_inputs
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.progress import progress
 from support.hard_histories import Request, event_frame, largest_amount, request_frame
-from support.histories import event_table
-
-States = dict[tuple[str, ...], list[float | int | bytes | None]]
-"""An entity's states by its ids."""
+from support.histories import States, event_table
 
 
 @dataclass(frozen=True)
@@ -95,17 +91,6 @@ def states_by_ids(states: InMemoryStates, entity: EntityPlan) -> States:
         return {ids: list(state) for ids, state in states.pairs.items()}
     kept = states.users if entity.name == "user" else states.products
     return {(key,): list(state) for key, state in kept.items()}
-
-
-def batch_states(executor: BatchExecutor, entity: EntityPlan) -> States:
-    """Return one entity's states after all the events that the executor has loaded."""
-    rows: list[dict[str, Any]] = [
-        row for batch in executor.final_states(entity.name) for row in batch.to_pylist()
-    ]
-    return {
-        tuple(row[key] for key in entity.view.join_keys): [row[field.name] for field in entity.view.fields]
-        for row in rows
-    }
 
 
 def state_mismatches(entity: EntityPlan, left: States, right: States, amount: float) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from reprise.cli.demo.processes import free_port
 from reprise.store.settings import OnlineStoreSettings
 
 MISSING = "redis-server is not installed"
@@ -25,14 +26,6 @@ _START_SECONDS = 60.0
 def redis_server_path() -> str | None:
     """The redis-server of this machine, if it has one."""
     return shutil.which("redis-server")
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

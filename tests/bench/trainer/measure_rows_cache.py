@@ -41,7 +41,6 @@ def night(events: pa.Table, root: Path, name: str) -> tuple[float, CacheUse]:
 
 
 def main() -> None:
-    """Measure histories of the given days."""
     users, products, *all_days = map(int, sys.argv[1:])
     for days in all_days:
         history = random_history(1, days * EVENTS_PER_DAY, users=users, products=products, years=days / 365)

@@ -18,16 +18,22 @@ from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.fold import InMemoryStates
 from reprise.features.parity.comparison import TOLERANCE, compare
 from support.discovered import definition, discovery, full_plan
-from support.hard_cases import DAY_US, HARD_CASES, NOW, YEAR_US, every_pair_at, purchase, view
 from support.hard_histories import (
+    DAY_US,
+    HARD_CASES,
+    NOW,
     PRODUCTS,
     USERS,
+    YEAR_US,
     Request,
+    every_pair_at,
     histories,
     largest_amount,
+    purchase,
     random_history,
     requests_about,
     requests_at,
+    view,
 )
 from support.histories import event_table
 from support.parity import (

@@ -46,19 +46,24 @@ from reprise.store.online_store import OnlineStore
 from support.collection import SOAK
 from support.discovered import full_plan
 from support.embedded_shop import EmbeddedShop
-from support.hard_cases import DAY_US, HARD_CASES, NOW, YEAR_US, every_pair_at, purchase, view
 from support.hard_histories import (
+    DAY_US,
+    HARD_CASES,
+    NOW,
+    YEAR_US,
     Request,
+    every_pair_at,
     histories,
     largest_amount,
+    purchase,
     random_history,
     request_frame,
     requests_about,
     requests_at,
+    view,
 )
-from support.histories import assert_store_holds, event_table, make_events
-from support.histories import batch_states as history_states
-from support.parity import answers, batch_states, state_mismatches
+from support.histories import assert_store_holds, batch_states, entity_states, event_table, make_events
+from support.parity import answers, state_mismatches
 from support.plans import checked_in_plan
 from support.redis import RedisServer
 from support.s3 import s3_bucket
@@ -133,7 +138,7 @@ def assert_four_ways_the_same(
 
 def assert_states_are_the_same(spark: SparkExecutor, duckdb: BatchExecutor, largest: float) -> None:
     for entity in PLAN.entities:
-        left, right = batch_states(spark, entity), batch_states(duckdb, entity)
+        left, right = entity_states(spark, entity), entity_states(duckdb, entity)
         assert state_mismatches(entity, left, right, largest) == []
 
 
@@ -329,9 +334,9 @@ def test_a_backfill_on_spark_leaves_the_rows_of_duckdb_and_the_stream_goes_on(
     assert done.exit_code == 0, done.output
     assert done.output.startswith("200 events on Spark: wrote 12 of user_state, 8 of product_state, ")
     with OnlineStore.connect(redis_server.settings()) as online:
-        assert assert_store_holds(online, PLAN, history_states(PLAN, events[:200])) > 100
+        assert assert_store_holds(online, PLAN, batch_states(PLAN, events[:200])) > 100
         assert shop.fold()["folded"] == 100
-        assert_store_holds(online, PLAN, history_states(PLAN, events))
+        assert_store_holds(online, PLAN, batch_states(PLAN, events))
     assert not [*tmp_path.glob("reprise-spark-*")]
 
 
