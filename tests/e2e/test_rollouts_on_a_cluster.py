@@ -47,8 +47,6 @@ TRAINER = "--set=trainer.rollout.name=repurchase"
 
 
 class ChartRollout(LiveRollout):
-    """The rollout of the platform."""
-
     def apply(self, base: str, new: str | None, **spec: Any) -> None:
         """Apply a rollout whose steps are held for a second."""
         candidates = [] if new is None else [{"name": "forest", "digest": new, "trafficPercent": 50}]
@@ -61,8 +59,6 @@ class ChartRollout(LiveRollout):
         self.apply_spec(content | spec)
 
     def wait_for_baseline(self, digest: str) -> None:
-        """Wait until every predictor serves a model as the baseline."""
-
         def serves() -> bool:
             status = self.status
             return status.get("baseline", {}).get("digest") == digest and status["acknowledged"] == "2/2"
@@ -84,13 +80,11 @@ def shelf(platform: Platform) -> ModelShelf:
 
 @pytest.fixture(scope="module")
 def trained(shelf: ModelShelf) -> str:
-    """The digest of the first model."""
     return shelf.latest
 
 
 @pytest.fixture(scope="module")
 def rollout(platform: Platform) -> ChartRollout:
-    """The rollout, which is not there yet."""
     return ChartRollout(cluster=platform.cluster, namespace=platform.namespace)
 
 

@@ -61,7 +61,6 @@ class EventLoad(SteadyLoad):
     first: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def body(self, turn: int) -> dict[str, Any]:
-        """The event of a turn."""
         turn -= turn % REPEATED == REPEATED - 1
         purchase = turn % 3 > 0
         return {
@@ -74,7 +73,6 @@ class EventLoad(SteadyLoad):
         }
 
     def heed(self, turn: int, body: dict[str, Any], answer: dict[str, Any]) -> None:
-        """Keep what was accepted."""
         assert answer["accepted"] == 1
         with self._lock:
             self.accepted[body["event_id"]] = event_from_fields(body)

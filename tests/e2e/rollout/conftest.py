@@ -59,7 +59,6 @@ class Stage(LiveRollout):
 
     @property
     def is_running(self) -> bool:
-        """Whether the operator is at work."""
         return self._operator is not None
 
     def start_operator(self, *options: str) -> None:
@@ -84,7 +83,6 @@ class Stage(LiveRollout):
         wait_until("the operator is at work", lambda: _is_alive(port), 60, every=0.1)
 
     def kill_operator(self) -> None:
-        """End the operator without giving it time for anything."""
         assert self._operator is not None
         self._operator.kill()
         self._operator.wait(10)
@@ -92,7 +90,6 @@ class Stage(LiveRollout):
         self.kills += 1
 
     def stop_operator(self) -> int:
-        """Ask the operator to end, and return its exit code."""
         if self._operator is None:
             return 0
         self._operator.send_signal(signal.SIGTERM)
@@ -123,7 +120,6 @@ class Stage(LiveRollout):
 
     @property
     def document(self) -> RoutingDocument | None:
-        """What is published."""
         data: Any = self.redis.get(document_key("reprise"))
         return None if data is None else RoutingDocument.from_bytes(data)
 
@@ -157,7 +153,6 @@ class Stage(LiveRollout):
 
 @pytest.fixture(scope="session")
 def rollout_definition(cluster: Cluster) -> Cluster:
-    """The cluster, with the definition of the resource."""
     cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "charts/reprise/crds/modelrollouts.yaml"))
     return cluster
 

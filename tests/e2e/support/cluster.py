@@ -39,14 +39,11 @@ class CommandError(Exception):
 
 @dataclass(frozen=True)
 class Cluster:
-    """The cluster of KUBECONFIG."""
-
     kubectl_path: str
     helm_path: str
 
     @classmethod
     def find(cls) -> Cluster:
-        """Return the cluster that KUBECONFIG names."""
         kubectl = shutil.which("kubectl")
         if kubectl is None:
             raise MissingClusterError("kubectl is not installed")
@@ -61,15 +58,12 @@ class Cluster:
         return cluster
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 300) -> str:
-        """Return what kubectl prints."""
         return _run([self.kubectl_path, *arguments], stdin, seconds)
 
     def get(self, *arguments: str) -> Any:
-        """Return what kubectl gets, as JSON."""
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
     def helm(self, *arguments: str, seconds: float = 600) -> str:
-        """Return what Helm prints."""
         return _run([self.helm_path, *arguments], None, seconds)
 
     @property
@@ -97,7 +91,6 @@ class Cluster:
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
-    """Return whether a pod says that it is ready."""
     conditions = pod["status"].get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
@@ -133,12 +126,10 @@ class Platform:
 
     @property
     def chart(self) -> Path:
-        """The folder of the chart."""
         return self.checkout / "charts/reprise"
 
     @property
     def host(self) -> str:
-        """What its Ingress answers to."""
         return f"{self.namespace}.localhost"
 
     @property
@@ -147,11 +138,9 @@ class Platform:
         return httpx.Client(base_url=INGRESS, headers={"Host": self.host}, timeout=15)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 300) -> str:
-        """Return what kubectl prints about this namespace."""
         return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, seconds=seconds)
 
     def get(self, *arguments: str) -> Any:
-        """Return what kubectl gets of this namespace, as JSON."""
         return self.cluster.get("--namespace", self.namespace, *arguments)
 
     def install(self) -> None:
@@ -181,7 +170,6 @@ class Platform:
         self.helm("upgrade", RELEASE, str(self.chart), *self.values, *values)
 
     def helm(self, command: str, *arguments: str) -> str:
-        """Return what a command of Helm prints about this namespace."""
         return self.cluster.helm(command, *arguments, "--namespace", self.namespace)
 
     @property
@@ -250,7 +238,6 @@ class Platform:
         self.kubectl("scale", workload, f"--replicas={replicas}")
 
     def restarts(self, pod: str, container: str) -> int:
-        """Return how often a container of a pod was started again."""
         statuses = self.get("pod", pod)["status"]["containerStatuses"]
         return sum(each["restartCount"] for each in statuses if each["name"] == container)
 

@@ -57,12 +57,10 @@ class Customers:
             thread.join()
 
     def await_answers(self, count: int, seconds: float) -> None:
-        """Wait until so many more questions were answered."""
         before = self.statuses["200"]
         wait_until(f"{count} more answers", lambda: self.statuses["200"] >= before + count, seconds)
 
     def await_sent(self, count: int, seconds: float) -> None:
-        """Wait until so many more events were accepted."""
         before = self.accepted
         wait_until(f"{count} more events", lambda: self.accepted >= before + count, seconds)
 
@@ -120,7 +118,6 @@ def new_event(
 
 
 def questions_about(pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return a request for a prediction of each user and product."""
     return [{"user_id": user, "product_id": product} for user, product in pairs]
 
 

@@ -14,18 +14,14 @@ NAME = "repurchase"
 
 @dataclass(kw_only=True)
 class LiveRollout:
-    """The rollout of a namespace."""
-
     cluster: Cluster
     namespace: str
     name: str = NAME
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Return what kubectl prints about the namespace."""
         return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, seconds=60)
 
     def apply_spec(self, spec: dict[str, Any]) -> None:
-        """Apply the rollout."""
         resource = {
             "apiVersion": "reprise.dev/v1alpha1",
             "kind": "ModelRollout",
@@ -41,7 +37,6 @@ class LiveRollout:
 
     @property
     def status(self) -> dict[str, Any]:
-        """The rollout's status."""
         found: dict[str, Any] = self.cluster.get(
             "--namespace", self.namespace, "modelrollout", self.name
         ).get("status", {})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
 
 from e2e.support.cluster import Platform
 from reprise.bundle import BundleFiles
@@ -38,16 +37,14 @@ class ModelShelf:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        platform.kubectl("apply", "-f", "-", stdin=json.dumps(_pod(platform.tag)))
+        platform.kubectl("apply", "-f", "-", stdin=platform.fixture("model-shelf.yaml"))
         platform.kubectl("wait", "--for=condition=Ready", f"pod/{POD}", "--timeout=120s")
 
     @property
     def latest(self) -> str:
-        """The digest that the store calls the latest."""
         return self._python(_LATEST).strip()
 
     def publish(self, files: BundleFiles) -> str:
-        """Store a bundle, and return its digest."""
         said = {
             "manifest": _text(files.manifest),
             "model": _text(files.model),
@@ -67,37 +64,3 @@ class ModelShelf:
 
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def _pod(tag: str) -> dict[str, Any]:
-    container = {
-        "name": "shelf",
-        "image": f"reprise-trainer:{tag}",
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["sleep", "infinity"],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
-        "volumeMounts": [{"name": "models", "mountPath": _FOLDER}],
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": POD},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 0,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 10001,
-                "runAsGroup": 10001,
-                "fsGroup": 10001,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-            "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "reprise-models"}}],
-        },
-    }

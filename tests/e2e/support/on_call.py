@@ -45,11 +45,9 @@ class OnCall:
     _began: float = field(default_factory=time.monotonic)
 
     def note(self, text: str) -> None:
-        """Write something down."""
         self._lines.append(f"[{time.monotonic() - self._began:6.1f} s] {text}")
 
     def happens(self, what: str, cause: Callable[[], object]) -> None:
-        """Make the incident."""
         self._began = time.monotonic()
         self.note(f"made: {what}")
         cause()
@@ -150,7 +148,6 @@ class OnCall:
 
 
 def section_of(page: str, heading: str) -> str:
-    """Return the text of a section of a page of Markdown."""
     parts = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
     for title, text in zip(parts[1::2], parts[2::2], strict=True):
         if title == heading:

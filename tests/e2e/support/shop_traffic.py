@@ -59,7 +59,6 @@ class FollowsBothAlike:
     _turns: Any = field(default_factory=itertools.count)
 
     def __call__(self, asked: Asked) -> tuple[bool, bool]:
-        """Return what a user buys."""
         if asked.high == asked.purchase:
             return asked.high == (asked.noise < 9), False
         return next(self._turns) % 2 == 0, False
@@ -106,7 +105,6 @@ class ShopTraffic(SteadyLoad):
         return asked | ({"event_id": f"asked-{turn}"} if event_type else {})
 
     def heed(self, turn: int, body: dict[str, Any], answer: dict[str, Any]) -> None:
-        """Count the arm, and buy."""
         with self._lock:
             self.arms[answer["arm"]] += 1
         if self.behaviour is None or not body["user_id"].startswith("newcomer"):

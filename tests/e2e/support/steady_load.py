@@ -56,11 +56,9 @@ class SteadyLoad:
 
     @property
     def answered(self) -> int:
-        """How many requests have ended, in whatever way."""
         return sum(self.statuses.values())
 
     def await_answers(self, count: int, seconds: float = 60) -> None:
-        """Wait until so many more requests have ended."""
         before = self.answered
         wait_until(f"{count} more answers", lambda: self.answered >= before + count, seconds)
 
@@ -81,7 +79,6 @@ class SteadyLoad:
             self._count(*self._once(client, turn, body))
 
     def body(self, turn: int) -> dict[str, Any]:
-        """What is asked at a turn."""
         user, product = self.pairs[turn % len(self.pairs)]
         return {"user_id": user, "product_id": product}
 

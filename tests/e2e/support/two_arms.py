@@ -64,8 +64,6 @@ def apply_rollout(
 
 
 def await_both_arms(platform: Platform) -> None:
-    """Wait until users are answered by both arms."""
-
     def both() -> bool:
         return set(arms_of(platform, PAIRS[:30]).values()) == {"baseline", "next"}
 

@@ -30,8 +30,6 @@ _KINDS = ("podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreo
 
 @dataclass
 class WatchedPlatform:
-    """The platform and the Prometheus that watches it."""
-
     platform: Platform
     prometheus: Prometheus
     factor: float = FACTOR
