@@ -152,13 +152,11 @@ class MemoryConsumer:
         return records[0].offset - records[0].absent if records else 0
 
     def lose(self, partition: int) -> None:
-        """Have a partition go to another consumer."""
         del self._positions[partition]
         assert self.listener is not None
         self.listener.revoked([partition])
 
     def regain(self, partition: int) -> None:
-        """Have it come back, read from the committed offset."""
         self._positions[partition] = self._log.committed[partition]
         assert self.listener is not None
         self.listener.assigned([partition])
@@ -179,24 +177,12 @@ def archive_worker(
     consumer = MemoryConsumer(log, chunk, boundaries)
     consumer.listener = RebalanceTracker()
     store = OfflineStore(str(root), storage=CrashingStorage(storage or LocalStorage(root), boundaries))
-    worker = Worker(
-        EVENTS.name,
-        consumer,
-        consumer.listener,
-        store,
-        ArchiverSettings(
-            segment_records=records,
-            segment_bytes=size,
-            window_seconds=60,
-            batch_records=1_000,
-            poll_seconds=0.01,
-            retry_seconds=0.01,
-            grace_seconds=1.0,
-        ),
-        ArchiverMetrics(CollectorRegistry()),
-        now_ms,
-    )
-    return worker, consumer
+    settings = ArchiverSettings(
+        segment_records=records, segment_bytes=size, window_seconds=60, batch_records=1_000, poll_seconds=0.01,
+        retry_seconds=0.01, grace_seconds=1.0,
+    )  # fmt: skip
+    metrics = ArchiverMetrics(CollectorRegistry())
+    return Worker(EVENTS.name, consumer, consumer.listener, store, settings, metrics, now_ms), consumer
 
 
 def event_records(partition: int, events: Sequence[Event], log_ms: Sequence[int]) -> list[Record]:

@@ -55,7 +55,6 @@ def running(folder: Path, *options: str, servers: str | None = None) -> Iterator
 
 
 def append(settings: EventLogSettings, values: list[tuple[str, bytes, bytes]]) -> dict[Place, bytes]:
-    """Append to the log, and return what is where."""
     producer = open_producer(settings)
     try:
         waiting = [(topic, value, producer.append(topic, key, value)) for topic, key, value in values]

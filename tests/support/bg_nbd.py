@@ -45,8 +45,6 @@ class BgNbd:
 
 
 def fit_bg_nbd(repeats: Floats, last: Floats, age: Floats) -> BgNbd:
-    """Return the parameters of greatest likelihood."""
-
     def loss(logs: Floats) -> float:
         return -float(BgNbd(*np.exp(logs)).log_likelihood(repeats, last, age).mean())
 

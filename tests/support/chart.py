@@ -159,7 +159,6 @@ class Release:
         return [(each, container) for each, pod in self.pods() for container in pod.spec.all_containers]
 
     def egress(self, component: str) -> list[dict[str, Any]]:
-        """Return what the NetworkPolicy of a component lets out."""
         return list(self.find("NetworkPolicy", f"{RELEASE}-{component}").spec["egress"])
 
     def config_of(self, component: str) -> dict[str, str]:

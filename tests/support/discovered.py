@@ -15,7 +15,6 @@ from support.plans import REPOSITORY
 
 @cache
 def definition() -> Definition:
-    """Return the definition of the repository."""
     return load_definition(REPOSITORY)
 
 

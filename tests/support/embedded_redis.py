@@ -14,8 +14,6 @@ from support.redis import free_port
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens, or a node of a cluster."""
-
     host: str
     port: int
     embedded: bool = False
@@ -29,7 +27,6 @@ class Address:
 
 @contextmanager
 def running_embedded_redis() -> Iterator[Address]:
-    """A fresh embedded server, gone afterwards."""
     address = Address("127.0.0.1", free_port(), embedded=True)
     server = TcpFakeServer((address.host, address.port), server_type="redis", server_version=(7, 0))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -56,7 +56,6 @@ class FaultyProxy:
         self._target = (host, port)
 
     def drop_connections(self) -> None:
-        """Reset every connection."""
         self._run(self._drop())
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -121,7 +120,6 @@ class FaultyProxy:
 
 @contextmanager
 def faulty_proxy(host: str, port: int) -> Iterator[FaultyProxy]:
-    """Run a proxy in front of a server."""
     proxy = FaultyProxy(host, port)
     proxy.start()
     try:

@@ -69,7 +69,6 @@ class FeastRepository:
         return Plan.load(self.path / "plan" / "plan.json")
 
     def run(self, *commands: Sequence[str]) -> CommandsRun:
-        """Run Feast's commands, one after the other."""
         arguments = [sys.executable, "-W", "ignore", "-c", _DRIVER, str(self.path), json.dumps(commands)]
         done = subprocess.run(
             arguments, env=self.environment, capture_output=True, text=True, timeout=180, check=False
@@ -78,7 +77,6 @@ class FeastRepository:
         return CommandsRun(**json.loads(done.stdout.splitlines()[-1]))
 
     def apply(self) -> None:
-        """Run ``feast apply`` in this process."""
         from feast.repo_operations import apply_total
 
         with self.store() as store, chdir(self.path), pytest.MonkeyPatch.context() as patch:

@@ -177,7 +177,6 @@ def request_frame(requests: Sequence[Request]) -> pd.DataFrame:
 
 
 def largest_amount(events: Sequence[Event]) -> float:
-    """Return the largest amount, 0 without any."""
     return max((e.amount for e in events if e.amount is not None), default=0.0)
 
 
@@ -187,7 +186,6 @@ def _naive_utc(instants_us: Sequence[int]) -> pd.Series:
 
 
 def view(at_us: int, user: str = "u", product: str = "p", number: int = 0) -> Event:
-    """Return a view."""
     return Event(f"{user}-{product}-{at_us}-{number}", user, product, "view", at_us)
 
 

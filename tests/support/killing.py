@@ -62,7 +62,6 @@ class Load:
         self._may_append.set()
 
     def wait_until_sent(self, count: int) -> None:
-        """Wait until so many events are appended."""
         wait_until(
             lambda: f"{self.sent} of {count} events are sent", lambda: self.sent >= count, _DRAIN_SECONDS
         )
@@ -217,7 +216,6 @@ def folding(
 
 
 def lag(broker: KafkaBroker) -> int:
-    """How many records the group has not committed."""
     ends, offsets = end_offsets(broker, EVENTS), committed(broker)
     return sum(end - offsets.get(partition, 0) for partition, end in ends.items())
 
@@ -247,5 +245,4 @@ def committed(broker: KafkaBroker) -> dict[int, int]:
 
 
 def dead_letters(broker: KafkaBroker) -> int:
-    """How many dead letters there are."""
     return sum(end_offsets(broker, DEAD_LETTERS).values())

@@ -62,10 +62,8 @@ class Described:
     def unit(self) -> str:
         """The unit, which Prometheus's conventions put into the name."""
         base = self.name.removesuffix("_total")
-        for suffix, unit in _UNITS:
-            if base.endswith(suffix):
-                return unit
-        return "count" if self.kind == "counter" else ""
+        unit = next((unit for suffix, unit in _UNITS.items() if base.endswith(f"_{suffix}")), None)
+        return unit or ("count" if self.kind == "counter" else "")
 
     @property
     def series(self) -> frozenset[str]:
@@ -76,22 +74,12 @@ class Described:
         return frozenset((self.name,))
 
 
-_UNITS = (
-    ("_timestamp_seconds", "s since 1970"),
-    ("_per_second", "1/s"),
-    ("_seconds", "s"),
-    ("_bytes", "bytes"),
-    ("_records", "records"),
-    ("_rows", "rows"),
-    ("_events", "events"),
-    ("_users", "users"),
-    ("_predictions", "predictions"),
-    ("_segments", "segments"),
-    ("_ready", "0 or 1"),
-    ("_up", "0 or 1"),
-    ("_failed", "0 or 1"),
-    ("_info", "always 1"),
-)
+_COUNTED = ("bytes", "records", "rows", "events", "users", "predictions", "segments")
+_UNITS = {
+    **{"timestamp_seconds": "s since 1970", "per_second": "1/s", "seconds": "s", "info": "always 1"},
+    **{name: name for name in _COUNTED},
+    **dict.fromkeys(("ready", "up", "failed"), "0 or 1"),
+}
 
 
 OPERATOR = "reprise-rollout"
@@ -156,13 +144,8 @@ def _labels(collector: Any, family: Any) -> Iterable[str]:
 
 def _predictor() -> CollectorRegistry:
     with tempfile.TemporaryDirectory() as folder:
-        settings = PredictorSettings.load(
-            model_store=folder,
-            prediction_log=True,
-            api_key_hashes="a" * 64,
-            log_dir=Path(folder),
-            traces=True,
-        )
+        places = {"model_store": folder, "log_dir": Path(folder)}
+        settings = PredictorSettings.load(prediction_log=True, api_key_hashes="a" * 64, traces=True, **places)
         context = build_context(settings, store=FakeReader())
         create_predictor(context).build_middleware_stack()
     _end(context.tracing)

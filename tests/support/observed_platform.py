@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ _KAFKA_INTERVAL = "5s"
 
 
 def missing_programs() -> list[str]:
-    """Return which of the programs this machine lacks."""
     return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
@@ -95,9 +95,8 @@ class Traffic:
             self._predict(client, "/predict/batch", batch)
             client.post(f"{self._predictor}/predict", json={"user_id": "nobody", "product_id": "nothing"})
             client.post(f"{self._predictor}/predict", json={"user_id": 7})
-            client.post(
-                f"{self._producer}/events", json={"user_id": "u", "product_id": "p", "event_type": "?"}
-            )
+            broken = {"user_id": "u", "product_id": "p", "event_type": "?"}
+            client.post(f"{self._producer}/events", json=broken)
 
     def _predict(self, client: httpx.Client, path: str, body: dict[str, Any]) -> None:
         answer = client.post(f"{self._predictor}{path}", json=body)
@@ -221,10 +220,8 @@ def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None)
             platform.check()
             say("judging predictions by what followed, within seconds instead of days")
             platform.judge()
-            computed = "reprise_outcomes_computed_timestamp_seconds"
-            wait_until(
-                "Prometheus gets the outcomes", lambda: platform.prometheus.query(computed), 30, every=0.2
-            )
+            computed = partial(platform.prometheus.query, "reprise_outcomes_computed_timestamp_seconds")
+            wait_until("Prometheus gets the outcomes", computed, 30, every=0.2)
             yield platform
 
 
@@ -283,13 +280,15 @@ def _start(platform: Platform, say: Callable[[str], None]) -> None:
     with httpx.Client(timeout=10, trust_env=False) as client:
         for name in SERVICES:
             wait_ready(client, platform.url(name), tree.check)
-    tree.start("redis-exporter", _redis_exporter(platform.redis.port, ports["redis-exporter"]))
+    listening = f"-web.listen-address=127.0.0.1:{ports['redis-exporter']}"
+    watched = f"-redis.addr=redis://127.0.0.1:{platform.redis.port}"
+    tree.start("redis-exporter", ["prometheus-redis-exporter", watched, listening])
 
 
 def _commands(platform: Platform) -> dict[str, tuple[list[str], dict[str, str]]]:
     paths, redis = platform.paths, commands.redis_environment(platform.redis.port)
     simulate = ["produce", "--mode", "continuous", "--rate", f"{_EVENTS_A_SECOND:g}", *SHOP.population]
-    answer = {
+    serve = {
         "MODEL_STORE": str(paths.models),
         "MODEL_RELOAD_SECONDS": "1",
         "PREDICTOR_PREDICTION_LOG": "true",
@@ -297,7 +296,7 @@ def _commands(platform: Platform) -> dict[str, tuple[list[str], dict[str, str]]]
     keep = {"REPRISE_OFFLINE_STORE": str(paths.offline), "ARCHIVER_WINDOW_SECONDS": "5"}
     return {
         "materializer": (["materialize"], {**redis, "REPRISE_PLAN": str(paths.plan)}),
-        "predictor": (["serve"], {**redis, **answer}),
+        "predictor": (["serve"], {**redis, **serve}),
         "producer": (simulate, {}),
         "archiver": (["archive"], keep),
     }
@@ -310,11 +309,6 @@ def _has_archived(platform: Platform) -> bool:
     return bool(written) and max(written) - min(written) >= _ARCHIVED_SECONDS
 
 
-def _redis_exporter(redis_port: int, port: int) -> list[str]:
-    addresses = [f"-redis.addr=redis://127.0.0.1:{redis_port}", f"-web.listen-address=127.0.0.1:{port}"]
-    return ["prometheus-redis-exporter", *addresses]
-
-
 def _panel(
     prometheus: Prometheus, page: str, panel: Panel, lacking: Mapping[str, str], namespace: str
 ) -> Seen:
@@ -323,14 +317,13 @@ def _panel(
     values: dict[str, float] = {}
     for query in panel.queries:
         try:
-            found = [
-                each for each in prometheus.query(query.concrete(_RATE, namespace)) if not math.isnan(each[1])
-            ]
+            series = prometheus.query(query.concrete(_RATE, namespace))
         except ValueError as error:
             return Seen(page, panel.title, values, problem=f"{query.promql}: {error}")
+        found = {_legend(query.legend, metric): value for metric, value in series if not math.isnan(value)}
         if not found:
             return Seen(page, panel.title, values, problem=f"{query.promql} is empty")
-        values.update({_legend(query.legend, metric): value for metric, value in found})
+        values |= found
     return Seen(page, panel.title, values)
 
 

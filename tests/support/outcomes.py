@@ -82,7 +82,6 @@ class _Visit:
 
 
 def make_archive(folder: Path, shop: Shop) -> Archive:
-    """Write the archive of a shop into a folder."""
     plan = small_plan()
     models = BundleStore(str(folder / "models"))
     horizon = HORIZON_US // 1_000_000

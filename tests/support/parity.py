@@ -35,16 +35,13 @@ class Answers:
     largest_amount: float
 
     def batch_of(self, name: str) -> FloatArray:
-        """Return batch's column of an input."""
         column: FloatArray = self.batch[:, self.plan.input_names.index(name)]
         return column
 
     def scales(self) -> FloatArray:
-        """Return the scale of each input."""
         return feature_scales(self.plan, self.plan.input_names, self.batch, self.largest_amount)
 
     def compared(self) -> Comparison:
-        """Compare batch and stream, every input of every row."""
         return compare("batch and stream", self.plan.input_names, self.batch, self.stream, self.scales())
 
     def compared_with(self, reference: FloatArray, names: Sequence[str]) -> Comparison:
@@ -86,7 +83,6 @@ def folded_states(plan: Plan, events: Iterable[Event]) -> InMemoryStates:
 
 
 def states_by_ids(states: InMemoryStates, entity: EntityPlan) -> States:
-    """Return one entity's folded states by its ids."""
     if entity.name == "pair":
         return {ids: list(state) for ids, state in states.pairs.items()}
     kept = states.users if entity.name == "user" else states.products

@@ -21,5 +21,4 @@ def with_other_names(plan: Plan) -> Plan:
 
 @cache
 def checked_in_plan() -> Plan:
-    """Return the plan of the repository."""
     return Plan.load(PLAN_FILE)

@@ -104,7 +104,6 @@ class PublishedRouting:
 
 
 def published(store: Path, files: BundleFiles) -> str:
-    """Publish a bundle as the latest and return its digest."""
     bundles = BundleStore(str(store))
     digest = bundles.publish(files)
     bundles.set_latest(digest)

@@ -54,22 +54,18 @@ class PretendPredictor:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
         return self._server.server_port
 
     @property
     def report(self) -> RoutingReport:
-        """What it has applied."""
         corrupt = [digest for digest, behaviour in self._behaviours.items() if behaviour == CORRUPT]
         return report_of(self._document, failed=corrupt)
 
     def start(self) -> None:
-        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads."""
         self._stopping.set()
         self._server.shutdown()
         self._server.server_close()

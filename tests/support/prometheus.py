@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from support.redis import free_port
+from reprise.cli.demo.processes import ProcessTree, free_port
 
 _READY_SECONDS = 180.0
 MISSING = "prometheus is not installed (the Debian package of this name)"
@@ -69,14 +69,11 @@ def prometheus_command(folder: Path, rules: str, targets: Sequence[Target], port
 
 
 class Prometheus:
-    """What is asked of a running Prometheus."""
-
     def __init__(self, url: str) -> None:
         self.url = url
         self._client = httpx.Client(base_url=url, trust_env=False, timeout=20)
 
     def query(self, promql: str) -> list[tuple[dict[str, str], float]]:
-        """Return the labels and the value of each series."""
         answer = self._client.post("/api/v1/query", data={"query": promql})
         content = answer.json()
         if content["status"] != "success":
@@ -122,19 +119,8 @@ def running_prometheus(directory: Path, ports: Sequence[int]) -> Iterator[str]:
     """Run a Prometheus that scrapes ports of this machine each second, and give its address."""
     port = free_port()
     targets = [Target(f"predictor-{at}", at) for at in ports]
-    command = prometheus_command(directory / "prometheus", "groups: []", targets, port)
-    log = directory / "prometheus.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-
-    def check() -> None:
-        if process.poll() is not None:
-            raise RuntimeError(f"Prometheus did not start:\n{log.read_text()}")
-
     prometheus = Prometheus(f"http://127.0.0.1:{port}")
-    try:
-        prometheus.wait_watching(check)
+    with ProcessTree(directory) as tree:
+        tree.start("prometheus", prometheus_command(directory / "data", "groups: []", targets, port))
+        prometheus.wait_watching(tree.check)
         yield prometheus.url
-    finally:
-        process.terminate()
-        process.wait(10)

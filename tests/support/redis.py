@@ -24,7 +24,6 @@ _START_SECONDS = 60.0
 
 
 def redis_server_path() -> str | None:
-    """The redis-server of this machine, if it has one."""
     return shutil.which("redis-server")
 
 
@@ -84,7 +83,6 @@ class RedisServer:
         return Redis(host=self.host, port=self.port)
 
     def settings(self, **more: object) -> OnlineStoreSettings:
-        """How to reach it."""
         return OnlineStoreSettings.load(**{"redis_host": self.host, "redis_port": self.port, **more})
 
     def flush(self) -> None:

@@ -208,8 +208,6 @@ class FakeKubernetes:
 
 @dataclass
 class FakeMetrics:
-    """Answers with what a test says."""
-
     default: Measurement | None = None
 
     def measure(self, query: MeasurementQuery) -> Measurement:

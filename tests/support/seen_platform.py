@@ -23,13 +23,11 @@ def exposed(series: Mapping[str, float]) -> str:
 
 
 def build(service: str) -> dict[str, float]:
-    """Return what every process exposes."""
     info = f'reprise_build_info{{package="reprise-{service}",python="3.11.2",version="0.1.0"}}'
     return {info: 1, "reprise_ready": 1, "process_start_time_seconds": NOON - 3600}
 
 
 def predictor(answered: float = 0, **more: float) -> dict[str, float]:
-    """Return a predictor that answered so many."""
     took = 'reprise_predictor_request_seconds_bucket{endpoint="/predict",le="%s"}'
     return {
         **build("predictor"),
@@ -46,7 +44,6 @@ def predictor(answered: float = 0, **more: float) -> dict[str, float]:
 
 
 def materializer(folded: float = 0, lag: float = 0) -> dict[str, float]:
-    """Return a materializer that folded so many events."""
     fresh = 'reprise_materializer_freshness_seconds_bucket{le="%s"}'
     events = 'reprise_materializer_events_total{outcome="%s"}'
     return {
@@ -64,7 +61,6 @@ def materializer(folded: float = 0, lag: float = 0) -> dict[str, float]:
 
 
 def producer(accepted: float = 0) -> dict[str, float]:
-    """Return a producer that accepted so many events."""
     return {**build("producer"), 'reprise_producer_events_total{outcome="accepted",source="http"}': accepted}
 
 
@@ -80,7 +76,6 @@ def process(
 
 
 def silent(problem: str = "it refuses the connection", address: str = "10.0.0.1:9090") -> ProcessSnapshot:
-    """Return a process that does not answer."""
     return ProcessSnapshot(address, problem=problem)
 
 
@@ -128,7 +123,6 @@ def look(
 
 
 def reported(*looks: Snapshot, every: float = 5.0) -> Report:
-    """Return the report of the last of these looks."""
     history = History(720)
     reports = []
     for each in looks:

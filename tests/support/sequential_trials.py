@@ -226,7 +226,6 @@ def changes_table(runs: int, seed: int = 7) -> list[str]:
 
 
 def main(runs: int = 500) -> None:
-    """Write the tables into the page."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     tables = "\n".join([*conversion_table(runs, cells()), "", *paired_table(runs), "", *changes_table(runs)])

@@ -22,65 +22,40 @@ DAY_US = 86_400_000_000
 
 
 def numbers_of(view: StateView) -> StateView:
-    """Return the view without its lists."""
     return StateView(view.name, view.join_keys, tuple(f for f in view.fields if f.kind != "bytes"))
 
 
 def small_plan() -> Plan:
     """The four promised inputs, one of the product, one of the pair, and the request's own two."""
+    mean = {"kind": "ratio", "numerator": "purchases_amount_sum", "denominator": "purchases_amount_n"}
+    since = {"kind": "since", "instant": "purchases_last_us", "unit_us": DAY_US}
+    user_state = [
+        {"kind": "moments", "frame": "purchases"},
+        {"kind": "last_time", "frame": "purchases"},
+        {"kind": "pair_sum", "inner": "bought_again"},
+        {"kind": "latest_products", "frame": "purchases", "limit": 3},
+    ]
+    user_inputs = [
+        _input("total_spend", "currency", _value("purchases_amount_sum")),
+        _input("avg_transaction_amount", "currency", mean),
+        _input("days_since_last_purchase", "days", since),
+        _input("repeat_purchase_count", "pairs", _value("pairs_bought_again_sum")),
+    ]
+    bought_again = {"kind": "above", "of": _value("purchases_count"), "threshold": 1}
     return Plan.from_dict(
         {
             "format": 1,
             "frames": {"view": "views", "purchase": "purchases"},
-            "pair_values": {
-                "bought_again": {
-                    "kind": "above",
-                    "of": {"kind": "value", "field": "purchases_count"},
-                    "threshold": 1,
-                }
-            },
+            "pair_values": {"bought_again": bought_again},
             "entities": {
-                "user": {
-                    "state": [
-                        {"kind": "moments", "frame": "purchases"},
-                        {"kind": "last_time", "frame": "purchases"},
-                        {"kind": "pair_sum", "inner": "bought_again"},
-                        {"kind": "latest_products", "frame": "purchases", "limit": 3},
-                    ],
-                    "inputs": [
-                        _input("total_spend", "currency", {"kind": "value", "field": "purchases_amount_sum"}),
-                        _input(
-                            "avg_transaction_amount",
-                            "currency",
-                            {
-                                "kind": "ratio",
-                                "numerator": "purchases_amount_sum",
-                                "denominator": "purchases_amount_n",
-                            },
-                        ),
-                        _input(
-                            "days_since_last_purchase",
-                            "days",
-                            {"kind": "since", "instant": "purchases_last_us", "unit_us": DAY_US},
-                        ),
-                        _input(
-                            "repeat_purchase_count",
-                            "pairs",
-                            {"kind": "value", "field": "pairs_bought_again_sum"},
-                        ),
-                    ],
-                },
+                "user": {"state": user_state, "inputs": user_inputs},
                 "product": {
                     "state": [{"kind": "count", "frame": "views"}],
-                    "inputs": [
-                        _input("product_views", "events", {"kind": "value", "field": "views_count"}),
-                    ],
+                    "inputs": [_input("product_views", "events", _value("views_count"))],
                 },
                 "pair": {
                     "state": [{"kind": "count", "frame": "purchases"}],
-                    "inputs": [
-                        _input("pair_purchases", "events", {"kind": "value", "field": "purchases_count"}),
-                    ],
+                    "inputs": [_input("pair_purchases", "events", _value("purchases_count"))],
                 },
             },
             "request_inputs": [
@@ -89,6 +64,15 @@ def small_plan() -> Plan:
             ],
         }
     )
+
+
+def _input(name: str, unit: str, finish: Mapping[str, Any]) -> dict[str, Any]:
+    described = {"source": f"source of {name}", "unit": unit, "description": f"what {name} says"}
+    return {"name": name, **described, "finish": finish}
+
+
+def _value(field: str) -> dict[str, str]:
+    return {"kind": "value", "field": field}
 
 
 HUGE = 1e12
@@ -108,6 +92,7 @@ def logistic_graph(
     One that fails on inputs of ``HUGE`` and more gives NaN there, like a model that breaks on one request in a million.
     """
     column = np.array([[weights.get(name, 0.0)] for name in names], np.float32)
+    inputs = "fragile" if fails_on_huge_inputs else "finite"
     nodes = [
         helper.make_node("IsNaN", ["inputs"], ["missing"]),
         helper.make_node("Where", ["missing", "zero", "inputs"], ["present"]),
@@ -116,9 +101,7 @@ def logistic_graph(
         helper.make_node("Mul", ["present", "overflowing"], ["overflown"]),
         helper.make_node("Sub", ["overflown", "overflown"], ["nothing"]),
         helper.make_node("Add", ["finite", "nothing"], ["fragile"]),
-        helper.make_node(
-            "MatMul", ["fragile" if fails_on_huge_inputs else "finite", "weights"], ["products"]
-        ),
+        helper.make_node("MatMul", [inputs, "weights"], ["products"]),
         helper.make_node("Add", ["products", "bias"], ["logit"]),
         helper.make_node("Sigmoid", ["logit"], ["scores"]),
         helper.make_node("Squeeze", ["scores", "axis"], ["probability"]),
@@ -198,31 +181,27 @@ def bundle_files(
     seconds, which are evaluated too.
     """
     plan = of or small_plan()
-    model = graph
-    if model is None:
-        model = logistic_graph(
-            weights or {}, bias, plan.input_names, fails_on_huge_inputs=fails_on_huge_inputs
-        )
+    model = graph or logistic_graph(
+        weights or {}, bias, plan.input_names, fails_on_huge_inputs=fails_on_huge_inputs
+    )
     scores = {
         "roc_auc": 0.8, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.3, "calibration_error": 0.01,
         "precision": 0.5, "recall": 0.6,
     }  # fmt: skip
     window = {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z", "rows": 10, "positives": 2}
+    parity = {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5}
     if users is not None:
+        kept = ("roc_auc", "brier", "log_loss", "calibration_error")
         overrides["users"] = {
             "sha256": sha256_hex(users[0]), "evaluated_sha256": sha256_hex(users[1]),
             "inputs": [each.name for each in plan.user.inputs], "users": 10, "train": window,
-            "calibration": {"a": 1.0}, "rows": 10, "positives": 2, "intervals": {},
-            "reliability": [], "parity": {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5},
+            "calibration": {"a": 1.0}, "rows": 10, "positives": 2, "intervals": {}, "reliability": [], "parity": parity,
+            "scores": {"model": {name: scores[name] for name in kept}},
         }  # fmt: skip
-        overrides["users"]["scores"] = {
-            "model": {name: scores[name] for name in ("roc_auc", "brier", "log_loss", "calibration_error")}
-        }
     evaluation = {
         "overall": {"rows": 10, "positives": 2, "model": scores, "baselines": {"recency": scores}},
         "repeat_candidates": None,
     }  # fmt: skip
-    parity = {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5}
     if horizons:
         overrides["horizons"] = [
             {
@@ -261,13 +240,3 @@ def bundle_files(
     for name in (HORIZON, EVALUATED_HORIZON):
         graphs |= {name.format(seconds): each for seconds, each in horizons.items()}
     return BundleFiles(manifest.to_bytes(), model, {"metadata.json": metadata, **graphs})
-
-
-def _input(name: str, unit: str, finish: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "source": f"source of {name}",
-        "unit": unit,
-        "description": f"what {name} says",
-        "finish": finish,
-    }

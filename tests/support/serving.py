@@ -17,8 +17,6 @@ _START_SECONDS = 120.0
 
 
 class Serving:
-    """A running predictor."""
-
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.process = process
         self.log = log
@@ -28,7 +26,6 @@ class Serving:
         self.wait_for("/ready", 200, seconds)
 
     def wait_for(self, path: str, status: int, seconds: float = _START_SECONDS) -> None:
-        """Return once the path is answered with the status."""
         give_up = time.monotonic() + seconds
         seen: object = None
         while seen != status:
@@ -41,7 +38,6 @@ class Serving:
             time.sleep(0.02)
 
     def terminate(self) -> int:
-        """Send SIGTERM and return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=20)
 

@@ -54,7 +54,6 @@ class SmallPlatform:
         return f"http://127.0.0.1:{self.ports[name]}"
 
     def start(self, name: str, wait: bool = True) -> None:
-        """Start one of the services, and wait until it is ready."""
         command: list[str] = {
             "materializer": ["materialize"],
             "predictor": ["serve"],
@@ -76,8 +75,6 @@ class SmallPlatform:
             wait_ready(client, self.url(name), self.tree.check)
 
     def wait_until_unready(self, name: str) -> None:
-        """Wait until a running service says that it is not ready."""
-
         def unready() -> bool:
             return httpx.get(f"{self.url(name)}/ready", timeout=5).status_code == 503
 

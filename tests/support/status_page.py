@@ -29,13 +29,11 @@ for (const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
 
 
 def chromium_path() -> str | None:
-    """Return the Chromium of this machine, if it has one."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
-    """Run a browser without a window."""
     if (program := chromium_path()) is None:
         raise FileNotFoundError(MISSING)
     # Its sandbox refuses to run as root, which a container's tests are.

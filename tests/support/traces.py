@@ -47,7 +47,6 @@ class KeptSpans:
         return found
 
     def stages(self) -> list[ReadableSpan]:
-        """Those of its stages, in the order in which they began."""
         return sorted((span for span in self.all() if is_stage(span)), key=lambda span: span.start_time or 0)
 
 
@@ -101,7 +100,6 @@ class Collector:
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """Run a collector."""
     taken = Collector()
 
     def answer(request: Request) -> Answer:

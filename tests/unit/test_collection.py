@@ -16,6 +16,7 @@ SUPPORT = Path(__file__).parents[1]
 def run(folder: Path, tests: str, *options: str, before: Callable[[], object] | None = None) -> str:
     """Return what pytest prints of a file of tests; a failed test fails the caller."""
     (folder / "test_it.py").write_text(f"import pytest\n\n{tests}")
+    plugins = ("-p", "no:cacheprovider", "-p", "support.collection")
     command = [
         sys.executable,
         "-m",
@@ -24,24 +25,15 @@ def run(folder: Path, tests: str, *options: str, before: Callable[[], object] | 
         os.devnull,
         "--rootdir",
         folder,
-        "-p",
-        "no:cacheprovider",
+        *plugins,
+        "-v",
+        *options,
     ]
+    variables = {"PYTHONPATH": str(SUPPORT), "REPRISE_SOAK": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
-        [*command, "-p", "support.collection", "-v", *options, "test_it.py"],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(SUPPORT),
-            "REPRISE_SOAK": "",
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        },
-        preexec_fn=before,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+        [*command, "test_it.py"], cwd=folder, env={**os.environ, **variables}, preexec_fn=before, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
 

@@ -35,11 +35,10 @@ from support.hard_histories import (
     requests_at,
     view,
 )
-from support.histories import event_table
+from support.histories import entity_states, event_table
 from support.parity import (
     Answers,
     answers,
-    batch_states,
     folded_states,
     reference_answers,
     state_mismatches,
@@ -127,7 +126,7 @@ def assert_states_are_the_batchs(executor: BatchExecutor, events: list[Event], o
     order.shuffle(shuffled)
     states = folded_states(PLAN, shuffled)
     for entity in PLAN.entities:
-        folded, batch = states_by_ids(states, entity), batch_states(executor, entity)
+        folded, batch = states_by_ids(states, entity), entity_states(executor, entity)
         assert state_mismatches(entity, folded, batch, largest_amount(events)) == []
 
 

@@ -137,13 +137,5 @@ def test_no_image_runs_as_root_or_needs_a_frontend(file: Path) -> None:
 
 def test_the_predictor_holds_nothing_of_training() -> None:
     assert not extra("predictor") & {
-        "feast",
-        "featuretools",
-        "scikit-learn",
-        "pandas",
-        "scipy",
-        "duckdb",
-        "pyarrow",
-        "matplotlib",
-        "joblib",
-    }
+        "feast", "featuretools", "scikit-learn", "pandas", "scipy", "duckdb", "pyarrow", "matplotlib", "joblib",
+    }  # fmt: skip
