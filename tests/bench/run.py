@@ -5,7 +5,7 @@ likes. Each runs in a process of its own, so that one's memory is not another's;
 ``build/bench.json`` under the benchmark's name, beside those measured before.
 """
 
-import importlib.util
+import importlib
 import json
 import os
 import platform
@@ -32,14 +32,7 @@ def benchmarks() -> dict[str, Path]:
 
 
 def measure(path: Path, out: Path) -> None:
-    sys.path.insert(0, str(HERE))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    out.write_text(json.dumps(module.run()))
+    out.write_text(json.dumps(importlib.import_module(path.stem).run()))
 
 
 def kept() -> dict[str, Any]:

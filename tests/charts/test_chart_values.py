@@ -33,27 +33,17 @@ def refusals(*values: str) -> set[tuple[str, str]]:
 
 def test_misspelt_keys_are_refused_by_their_names() -> None:
     keys = {
-        ("", "predictr"),
-        ("predictor", "replica"),
-        ("predictor.settings", "PREDICTOR_MAX_BATHC"),
-        ("predictor.settings", "REDIS_HOST"),
-        ("predictor.autoscaling", "maxReplica"),
-        ("predictor.resources", "request"),
-        ("materializer.settings", "PREDICTOR_MAX_BATCH"),
+        ("", "predictr"), ("predictor", "replica"), ("predictor.settings", "PREDICTOR_MAX_BATHC"),
+        ("predictor.settings", "REDIS_HOST"), ("predictor.autoscaling", "maxReplica"),
+        ("predictor.resources", "request"), ("materializer.settings", "PREDICTOR_MAX_BATCH"),
         ("kafka.external", "bootstrapServer"),
         ("predictor.autoscaling.behavior.scaleDown", "stabilisationWindowSeconds"),
-        ("kafka.strimzi.podSecurityContext", "fsGrup"),
-        ("podSecurityContext", "runAsUsr"),
-        ("containerSecurityContext", "readOnly"),
-        ("predictor.extraEnv.0", "valu"),
-        ("redis.extraVolumeMounts.0", "path"),
-        ("kafdrop.serviceAccount", "nam"),
-        ("kafka.strimzi", "broker"),
-        ("redis.external.tls", "enable"),
-        ("storage.models.volume", "sise"),
-        ("global.settings", "PREDICTOR_MAX_BATCH"),
-        ("archiver.affinity", "nodeAfinity"),
-    }
+        ("kafka.strimzi.podSecurityContext", "fsGrup"), ("podSecurityContext", "runAsUsr"),
+        ("containerSecurityContext", "readOnly"), ("predictor.extraEnv.0", "valu"),
+        ("redis.extraVolumeMounts.0", "path"), ("kafdrop.serviceAccount", "nam"), ("kafka.strimzi", "broker"),
+        ("redis.external.tls", "enable"), ("storage.models.volume", "sise"),
+        ("global.settings", "PREDICTOR_MAX_BATCH"), ("archiver.affinity", "nodeAfinity"),
+    }  # fmt: skip
     found = refusals(*(f"{place.replace('.0', '[0]')}.{key}=1".removeprefix(".") for place, key in keys))
     unknown = ((place, reason) for place, reason in found if "not allowed" in reason)
     assert {(place, key) for place, reason in unknown for key in re.findall(r"'([^']+)'", reason)} == keys
@@ -61,20 +51,13 @@ def test_misspelt_keys_are_refused_by_their_names() -> None:
 
 def test_values_beyond_their_bounds_are_refused() -> None:
     values = {
-        "predictor.settings.PREDICTOR_MAX_BATCH": "0",
-        "predictor.settings.PREDICTOR_MAX_IN_FLIGHT": "many",
-        "predictor.settings.MODEL_DIGEST": "newest",
-        "trainer.settings.TRAINER_HORIZON": "soon",
-        "trainer.settings.TRAINER_CV_FOLDS": "21",
-        "predictor.replicas": "-1",
-        "predictor.image.digest": "latest",
-        "kafka.mode": "embedded",
-        "kafka.external.bootstrapServers": "kafka",
-        "storage.models.volume.accessMode": "ReadOnlyMany",
-        "trainer.schedule": "nightly",
-        "redis.maxMemory": "1Gi",
-        "global.settings.LOG_LEVEL": "loud",
-    }
+        "predictor.settings.PREDICTOR_MAX_BATCH": "0", "predictor.settings.PREDICTOR_MAX_IN_FLIGHT": "many",
+        "predictor.settings.MODEL_DIGEST": "newest", "trainer.settings.TRAINER_HORIZON": "soon",
+        "trainer.settings.TRAINER_CV_FOLDS": "21", "predictor.replicas": "-1",
+        "predictor.image.digest": "latest", "kafka.mode": "embedded",
+        "kafka.external.bootstrapServers": "kafka", "storage.models.volume.accessMode": "ReadOnlyMany",
+        "trainer.schedule": "nightly", "redis.maxMemory": "1Gi", "global.settings.LOG_LEVEL": "loud",
+    }  # fmt: skip
     found = {place for place, _ in refusals(*map("=".join, values.items()))}
     # Helm also names the objects that have a refused value
     assert {place for place in found if not any(f"{place}." in other for other in found)} == values.keys()

@@ -33,23 +33,18 @@ def codes() -> str:
 
 def _problems() -> list[str]:
     packages = {package_of(script.module) for script in scripts().values()}
-    return sorted(
-        {
-            f"{kind.status} {kind.uri}"
-            for package in packages | {package_of(ProblemType.__module__)}
-            for _, kind in objects_of(package, "ProblemType(")
-            if isinstance(kind, ProblemType)
-        }
-    )
+    found = {
+        f"{kind.status} {kind.uri}"
+        for package in packages | {package_of(ProblemType.__module__)}
+        for _, kind in objects_of(package, "ProblemType(")
+        if isinstance(kind, ProblemType)
+    }
+    return sorted(found)
 
 
 def _anchors() -> set[str]:
-    lines = (ROOT / "docs/operations.md").read_text().splitlines()
-    return {
-        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
-        for line in lines
-        if line[:1] == "#"
-    }
+    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _constants(module: str) -> set[str]:

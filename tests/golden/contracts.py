@@ -16,20 +16,11 @@ from golden.storage import archive, online_store, plan
 EXPECTED = Path(__file__).parent / "expected"
 
 CONTRACTS: dict[str, Callable[[], str]] = {
-    "archive": archive,
-    "chart_manifests": chart_manifests,
-    "chart_values": chart_values,
-    "codes": codes,
-    "commands": commands,
-    "custom_resource": custom_resource,
-    "documents": documents,
-    "exit_statuses": exit_statuses,
-    "metrics": metrics,
-    "model_bundle": model_bundle,
-    "online_store": online_store,
-    "openapi": openapi,
-    "plan": plan,
-    "settings": settings,
+    each.__name__: each
+    for each in (
+        *(archive, chart_manifests, chart_values, codes, commands, custom_resource, documents, exit_statuses),
+        *(metrics, model_bundle, online_store, openapi, plan, settings),
+    )
 }
 
 

@@ -14,13 +14,9 @@ def settings_classes() -> dict[str, type[ProcessSettings]]:
     found = {}
     for name, script in scripts().items():
         package = package_of(script.module)
-        own = {
-            value
-            for _, value in objects_of(package, "Settings")
-            if isinstance(value, type)
-            and issubclass(value, ProcessSettings)
-            and package_of(value.__module__) is package
-        }
+        classes = {each for _, each in objects_of(package, "Settings") if isinstance(each, type)}
+        settings = {each for each in classes if issubclass(each, ProcessSettings)}
+        own = {each for each in settings if package_of(each.__module__) is package}
         own = {each for each in own if not any(each in other.__mro__[1:] for other in own)}
         assert len(own) <= 1, f"{name} has {own}"
         found |= dict.fromkeys([name] if own else [], *own)
@@ -53,7 +49,6 @@ def _variables(cls: type[ProcessSettings]) -> Iterator[str]:
     for variable, field in sorted(fields.items()):
         info = cls.model_fields[field]
         default = "required" if info.is_required() else repr(info.get_default(call_default_factory=True))
-        shape = [
-            f"{key}={value}" for key, value in sorted(schema["properties"][field].items()) if key != "default"
-        ]
+        described = sorted(schema["properties"][field].items())
+        shape = [f"{key}={value}" for key, value in described if key != "default"]
         yield " ".join([variable, "=", default, "", *shape])

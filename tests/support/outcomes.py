@@ -196,22 +196,12 @@ def _record(
     logit = BIAS + sum(weight * (features[name] or 0.0) for name, weight in weights.items())
     probability = _sigmoid(logit)
     return {
-        "schema_version": 1,
-        "answered_at": format_timestamp(visit.at_us + 3_000),
-        "timestamp": format_timestamp(visit.at_us),
-        "user_id": visit.user,
-        "product_id": visit.product,
-        "event_type": "view",
-        "amount": None,
-        "probability": probability,
-        "prediction": probability >= 0.5,
-        "threshold": 0.5,
-        "model_version": digest,
-        "arm": arm,
-        "known": {"user": True, "product": True, "pair": True},
-        "features": features,
-        "trace_id": None,
-    }
+        "schema_version": 1, "answered_at": format_timestamp(visit.at_us + 3_000),
+        "timestamp": format_timestamp(visit.at_us), "user_id": visit.user, "product_id": visit.product,
+        "event_type": "view", "amount": None, "probability": probability, "prediction": probability >= 0.5,
+        "threshold": 0.5, "model_version": digest, "arm": arm,
+        "known": {"user": True, "product": True, "pair": True}, "features": features, "trace_id": None,
+    }  # fmt: skip
 
 
 def archive_predictions(

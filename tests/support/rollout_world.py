@@ -165,16 +165,10 @@ class FakeKubernetes:
         if found is None:
             return None
         return Resource(
-            namespace=namespace,
-            name=name,
-            uid="uid",
-            version=str(found["version"]),
-            generation=found["generation"],
-            annotations=dict(found["annotations"]),
-            deleting=False,
-            spec=deepcopy(found["spec"]),
-            status=deepcopy(found["status"]),
-        )
+            namespace=namespace, name=name, uid="uid", version=str(found["version"]),
+            generation=found["generation"], annotations=dict(found["annotations"]), deleting=False,
+            spec=deepcopy(found["spec"]), status=deepcopy(found["status"]),
+        )  # fmt: skip
 
     def pods(self) -> tuple[Pod, ...]:
         return tuple(Pod(name, f"http://{name}") for name in ("predictor-0", "predictor-1"))
@@ -221,16 +215,7 @@ def evidence(
 ) -> RolloutEvidence:
     """Return what the outcomes job would say of the candidate ``forest``."""
     entry = CandidateEvidence(
-        candidate="forest",
-        candidate_digest=candidate,
-        baseline_digest=baseline,
-        verdict=verdict,
-        metric="log_loss",
-        estimate=0.1,
-        lower=0.05,
-        upper=0.2,
-        alpha=0.05,
-        baseline_n=1000,
-        candidate_n=1000,
-    )
+        candidate="forest", candidate_digest=candidate, baseline_digest=baseline, verdict=verdict,
+        metric="log_loss", estimate=0.1, lower=0.05, upper=0.2, alpha=0.05, baseline_n=1000, candidate_n=1000,
+    )  # fmt: skip
     return RolloutEvidence(rollout=ROLLOUT, computed_at=at, candidates=(entry,), **other)

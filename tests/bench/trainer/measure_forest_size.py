@@ -45,15 +45,9 @@ def read(events: Path, truth: Path, plan: Plan) -> tuple[Dataset, TimeSplit]:
         report = import_events(events, canonical)
         build_training_rows(canonical, rows, plan, HORIZON, questions=True)
         table, _ = load_dataset(
-            [rows],
-            canonical,
-            truth,
-            plan.input_names,
-            purchase_type=plan.purchase_type,
-            max_rows=1_000_000,
-            seed=0,
-            memory_limit="4GiB",
-        )
+            [rows], canonical, truth, plan.input_names, purchase_type=plan.purchase_type, max_rows=1_000_000,
+            seed=0, memory_limit="4GiB",
+        )  # fmt: skip
     assert report.first_us is not None
     assert report.last_us is not None
     return table, split_by_time(report.first_us, report.last_us, HORIZON)

@@ -12,7 +12,7 @@ from reprise.cli.demo.latency import wait_ready
 from reprise.cli.demo.processes import ProcessTree
 from reprise.scoring.main import nightly_command as nightly
 from support.demand_shop import arguments, publish_model, purchases
-from support.status_page import MISSING, chromium_path, opened, report_screenshot, running_chromium
+from support.status_page import MISSING, chromium_path, opened, report_screenshot
 from support.waiting import wait_until
 
 pytestmark = [
@@ -55,12 +55,6 @@ def url(scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         wait_ready(client, address, tree.check)
         wait_for_report(address, (scores / "report.html").read_bytes())
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
-        yield running
 
 
 def wait_for_report(url: str, page: bytes) -> None:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from support.observed_platform import SERVICES, Platform
-from support.status_page import MISSING, chromium_path, opened, running_chromium, running_status
+from support.status_page import MISSING, chromium_path, opened, running_status
 from support.waiting import wait_until
 
 pytestmark = [
@@ -34,12 +34,6 @@ def url(observed: Platform) -> str:
     address = running_status(observed)
     observed.check()
     return address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
-        yield running
 
 
 @pytest.fixture

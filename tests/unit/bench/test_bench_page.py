@@ -1,29 +1,12 @@
-import importlib.util
 import json
 import re
-import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from bench import page
 from bench.wrk import bearable_connections
-
-PATH = Path(__file__).parents[2] / "bench" / "page.py"
-
-
-@pytest.fixture(scope="module")
-def page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_page", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_page"] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 FIGURES: dict[str, Any] = {
     "machines": {
@@ -41,7 +24,7 @@ FIGURES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_pages_and_plots_are_made_from_the_figures_that_are_checked_in(page: ModuleType) -> None:
+def test_pages_and_plots_are_made_from_the_figures_that_are_checked_in() -> None:
     figures = json.loads(page.FIGURES.read_text())
     readme = page.README.read_text()
     again = (
@@ -54,7 +37,7 @@ def test_pages_and_plots_are_made_from_the_figures_that_are_checked_in(page: Mod
     assert page.CURVES.read_text() == page.scale_plot(figures), again
 
 
-def test_every_figure_is_shown_with_its_baseline_ratio_and_machine(page: ModuleType) -> None:
+def test_every_figure_is_shown_with_its_baseline_ratio_and_machine() -> None:
     section = page.section(FIGURES)
     assert (
         "| single predictions per second | 5,247 | naive service: 42 | 126× | 40× | a processor |" in section
@@ -64,20 +47,20 @@ def test_every_figure_is_shown_with_its_baseline_ratio_and_machine(page: ModuleT
     assert "1.67× the rate of one" in section
 
 
-def test_what_was_not_measured_is_left_out(page: ModuleType) -> None:
+def test_what_was_not_measured_is_left_out() -> None:
     section = page.section(FIGURES)
     assert "Featuretools" not in section
     assert len(re.findall(r"^\| ", section, re.MULTILINE)) == 3
 
 
-def test_plot_is_svg_with_a_bar_for_each_ratio(page: ModuleType) -> None:
+def test_plot_is_svg_with_a_bar_for_each_ratio() -> None:
     root = ET.fromstring(page.plot(FIGURES))
     assert root.tag.endswith("svg")
     assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 1
     ET.fromstring(page.plot({}))
 
 
-def test_page_without_the_section_is_refused(page: ModuleType) -> None:
+def test_page_without_the_section_is_refused() -> None:
     with pytest.raises(ValueError, match="no section between"):
         page.with_section("# Another page", "text")
 
@@ -87,7 +70,7 @@ def test_slow_server_gets_the_concurrency_that_it_can_bear(request_seconds: floa
     assert bearable_connections(request_seconds) == connections
 
 
-def test_figures_that_were_not_measured_again_keep_their_machine(page: ModuleType) -> None:
+def test_figures_that_were_not_measured_again_keep_their_machine() -> None:
     measured = {"stream": {"ratio": 2.0}, "machines": {"stream": {"processor": "another"}}}
     figures = page.merged(FIGURES, measured)
     assert figures["predictor"] == FIGURES["predictor"]
@@ -97,7 +80,7 @@ def test_figures_that_were_not_measured_again_keep_their_machine(page: ModuleTyp
     }
 
 
-def test_histories_that_were_not_measured_again_stay_in_the_curves(page: ModuleType) -> None:
+def test_histories_that_were_not_measured_again_stay_in_the_curves() -> None:
     def scale(**seconds: float) -> dict[str, object]:
         return {"scale": {"curves": {"spark": seconds}, "compared": seconds}}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2e.support import on_call
 from e2e.support.on_call import RUNBOOK, section_of
 
 ROOT = Path(__file__).parents[3]
@@ -15,22 +16,27 @@ PAGE = RUNBOOK.read_text()
 
 
 def calls(method: str) -> Iterator[str]:
-    """Every literal that is the argument of a call of this name in the incidents, also by a constant of its module."""
+    """Every literal that is the argument of a call of this name in the incidents, also by a constant's name."""
     for path in INCIDENTS:
-        tree = ast.parse(path.read_text())
-        constants = {
-            target.id: node.value.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for node in ast.walk(tree):
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and _name(node.func) == method:
                 [argument] = node.args
-                value = constants.get(argument.id) if isinstance(argument, ast.Name) else None
-                if isinstance(argument, ast.Constant) or value is not None:
-                    yield str(argument.value if isinstance(argument, ast.Constant) else value)
+                if isinstance(argument, ast.Constant):
+                    yield str(argument.value)
+                elif value := _constants(path).get(_name(argument)) or getattr(
+                    on_call, _name(argument), None
+                ):
+                    yield str(value)
+
+
+def _constants(path: Path) -> dict[str, object]:
+    return {
+        target.id: node.value.value
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
 
 
 def _name(called: ast.expr) -> str:
@@ -60,12 +66,9 @@ def test_every_alert_is_made_on_a_cluster() -> None:
     }
     # tests/alerts only; a broker refuses to store what cannot be decoded
     simulated = {
-        "RepriseCompactionMissed",
-        "RepriseScoringMissed",
-        "RepriseArchiveLate",
-        "ReprisePartitionUnreadable",
+        "RepriseCompactionMissed", "RepriseScoringMissed", "RepriseArchiveLate", "ReprisePartitionUnreadable",
         "RepriseArchivePartitionUnreadable",
-    }
+    }  # fmt: skip
     missing = {name for name in alerts if f'"{name}"' not in incidents}
     assert missing == {"RepriseCertificateExpires", *foreign, *simulated}
 
