@@ -1,7 +1,7 @@
 """The predictor against the service one would write first, and against an endpoint that does nothing.
 
-Each server has the first processor to itself; the load, and Redis, have the second. Run with
-``PYTHONPATH=tests python tests/bench/bench_predictor.py``; ``run`` returns the figures for ``make bench``.
+Each server has the first processor to itself; the load, and Redis, have the second. ``make bench BENCH=predictor``
+runs it.
 """
 
 from __future__ import annotations
@@ -434,18 +434,3 @@ def _sample(port: int, series: str) -> float:
     found = re.search(rf"^{series} (\S+)", text, re.MULTILINE)
     assert found is not None
     return float(found[1])
-
-
-def main() -> int:
-    report = run()
-    for name, value in report["figures"].items():
-        least = report["required"].get(name)
-        wanted = "" if least is None else f"  (at least {least:g})"
-        print(f"{name:<45} {value:>10.2f}{wanted}")
-    if report["missed"]:
-        print(f"missed: {', '.join(report['missed'])}")
-    return 1 if report["missed"] or report["failed"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Kafka to Redis through one materializer, against Feast's own writes of the same views, on this machine.
 
-Run with ``PYTHONPATH=tests python tests/bench/bench_stream.py``; prints JSON. A real broker and a real Redis are
-started for it. Feast is measured in the same run, on the same Redis, with the repository's own definitions.
+``make bench BENCH=stream`` runs it. A real broker and a real Redis are started for it. Feast is measured in the same
+run, on the same Redis, with the repository's own definitions.
 
 What is compared with Feast's bulk write: Feast writes rows whose state somebody else has computed. Our own bulk write
 of the same rows (what a backfill does) is the like of that. The stream does more, it computes the rows from events;
@@ -11,7 +11,6 @@ is given both ways: by row changes, which is how many rows are kept up to date, 
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -348,8 +347,3 @@ def materializer_process(broker: KafkaBroker, redis: RedisServer, group: str = "
 
 def wait_for(condition: Callable[[], bool], pause: float = 0.002) -> None:
     wait_until("the benchmark gets on", condition, 180.0, pause)
-
-
-if __name__ == "__main__":
-    found = {name: round(each, 1) if isinstance(each, float) else each for name, each in run().items()}
-    print(json.dumps(found, indent=2))

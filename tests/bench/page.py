@@ -185,12 +185,7 @@ def plot(figures: Mapping[str, Any]) -> str:
     left, width, step, top = 430, 380, 30, 34
     height = top + step * len(bars) + 26
     decades = max(1, math.ceil(math.log10(max((ratio for _, ratio in bars), default=10))))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 70} {height}" '
-        'font-family="system-ui, sans-serif" font-size="13">',
-        STYLE,
-        '<text x="8" y="18" font-weight="600">times as fast as</text>',
-    ]
+    parts = []
     for decade in range(decades + 1):
         x = left + width * decade / decades
         parts.append(f'<line class="grid" x1="{x:.1f}" y1="{top - 6}" x2="{x:.1f}" y2="{height - 20}"/>')
@@ -201,7 +196,7 @@ def plot(figures: Mapping[str, Any]) -> str:
         parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<rect class="bar" x="{left}" y="{y}" width="{long:.1f}" height="19" rx="2"/>')
         parts.append(f'<text x="{left + long + 6:.1f}" y="{y + 14}">{times(ratio)}</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    return svg(left + width + 70, height, "times as fast as", parts)
 
 
 def scale_section(figures: Mapping[str, Any]) -> str:
@@ -250,12 +245,7 @@ def scale_plot(figures: Mapping[str, Any]) -> str:
         across, up = (x - low[0]) / (high[0] - low[0]), (y - low[1]) / (high[1] - low[1])
         return left + width * across, top + height * (1 - up)
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 70} {top + height + 40}" '
-        'font-family="system-ui, sans-serif" font-size="13">',
-        STYLE,
-        '<text x="8" y="18" font-weight="600">seconds for all training rows, by events</text>',
-    ]
+    parts = []
     for x in range(low[0], high[0] + 1):
         across, _ = place(x, low[1])
         parts.append(
@@ -272,7 +262,14 @@ def scale_plot(figures: Mapping[str, Any]) -> str:
         parts.append(f'<polyline class="line{kind}" points="{line}"/>')
         label = {"duckdb": "DuckDB", "spark": "Spark"}[name]
         parts.append(f'<text x="{placed[-1][0] + 8:.1f}" y="{placed[-1][1] + 4:.1f}">{label}</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    return svg(left + width + 70, top + height + 40, "seconds for all training rows, by events", parts)
+
+
+def svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+    head += 'font-family="system-ui, sans-serif" font-size="13">'
+    heading = f'<text x="8" y="18" font-weight="600">{title}</text>'
+    return "\n".join([head, STYLE, heading, *parts, "</svg>", ""])
 
 
 def times(ratio: float) -> str:

@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
             numbers = json.loads(out.read_text())
         keep(name, numbers)
         keep("machines", {**kept().get("machines", {}), name: machine()})
-        if isinstance(numbers, Mapping) and numbers.get("failed"):
+        if isinstance(numbers, Mapping) and (numbers.get("failed") or numbers.get("missed")):
             failed.append(name)
         print(f"  took {time.monotonic() - started:.0f} s")
         for what, value in lines(numbers, name):

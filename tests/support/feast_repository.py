@@ -94,16 +94,10 @@ class FeastRepository:
         """Feast's own SDK on the repository."""
         from feast import FeatureStore
 
-        before = {name: os.environ.get(name) for name in ("REDIS_HOST", "REDIS_PORT")}
-        os.environ.update({name: self.environment[name] for name in before})
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("REDIS_HOST", "REDIS_PORT"):
+                patch.setenv(name, self.environment[name])
             yield FeatureStore(repo_path=str(self.path))
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
 
 def copy_repository(path: Path, redis: RedisServer) -> FeastRepository:
@@ -124,19 +118,14 @@ def features_of(answer: pd.DataFrame, plan: Plan) -> np.ndarray[Any, np.dtype[np
 
 def entity_rows(requests: pd.DataFrame) -> list[dict[str, Any]]:
     """Return requests as the SDK takes them online: a missing amount or type as null."""
-    rows: list[dict[str, Any]] = requests[
-        ["user_id", "product_id", "timestamp_us", "amount", "is_purchase"]
-    ].to_dict("records")
-    return [{name: _null_if_missing(value) for name, value in row.items()} for row in rows]
+    names = ["user_id", "product_id", "timestamp_us", "amount", "is_purchase"]
+    rows: list[dict[str, Any]] = requests[names].to_dict("records")
+    return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows]
 
 
 def with_event_timestamps(requests: pd.DataFrame) -> pd.DataFrame:
     """Return requests as the SDK takes them for history."""
     return requests.assign(event_timestamp=pd.to_datetime(requests["timestamp_us"], unit="us", utc=True))
-
-
-def _null_if_missing(value: Any) -> Any:
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def with_positions(events: pa.Table, places: Sequence[tuple[int, int]], topic_id: str) -> pa.Table:
@@ -150,8 +139,7 @@ def with_positions(events: pa.Table, places: Sequence[tuple[int, int]], topic_id
 
 def _with_a_key(document: dict[str, Any]) -> dict[str, Any]:
     """Return a plan whose users keep the key of an event, an integer that no double can hold."""
-    state = document["entities"]["user"]["state"]
-    first = {"kind": "first_amount", "frame": "purchases"}
+    state, first = document["entities"]["user"]["state"], {"kind": "first_amount", "frame": "purchases"}
     if first not in state:
         state.append(first)
     return document

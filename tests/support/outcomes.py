@@ -183,10 +183,8 @@ def _lived(
         chance = _sigmoid(BIAS + TRUE_WEIGHTS["pair_purchases"] * bought)
         if rng.random() < chance:
             at_us = now_us + int(rng.integers(HOUR_US, HORIZON_US))
-            event = Event(
-                f"b{number}", what.user, what.product, "purchase", at_us, float(rng.integers(5, 50))
-            )
-            later(at_us, "purchase", event)
+            amount = float(rng.integers(5, 50))
+            later(at_us, "purchase", Event(f"b{number}", what.user, what.product, "purchase", at_us, amount))
     return events, predictions, arrivals
 
 

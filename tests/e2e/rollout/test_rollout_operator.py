@@ -19,6 +19,14 @@ KEY = "reprise-rollout-e2e/repurchase"
 KILLS = 50 if SOAK else 5
 
 
+def candidate(name, digest, percent):
+    return {"name": name, "digest": digest, "trafficPercent": percent}
+
+
+def steps(*percents):
+    return {"steps": [{"trafficPercent": percent} for percent in percents]}
+
+
 def test_new_shares_are_served_by_all_predictors_within_five_seconds(stage):
     stage.apply()
     began = time.monotonic()
@@ -138,23 +146,12 @@ def test_the_operator_ends_when_it_is_asked_to(stage):
     [
         ({"baseline": {"digest": "latest"}}, "spec.baseline.digest"),
         (
-            {
-                "candidates": [
-                    {"name": "a", "digest": NEW, "trafficPercent": 60},
-                    {"name": "b", "digest": BASE, "trafficPercent": 41},
-                ]
-            },
+            {"candidates": [candidate("a", NEW, 60), candidate("b", BASE, 41)]},
             "the candidates' trafficPercent add up to more than 100",
         ),
-        (
-            {"steps": [{"trafficPercent": 20}, {"trafficPercent": 10}]},
-            "each step's trafficPercent is above the one",
-        ),
-        (
-            {"steps": [{"trafficPercent": 20}, {"trafficPercent": 20}]},
-            "each step's trafficPercent is above the one",
-        ),
-        ({"steps": [{"trafficPercent": 0}]}, "spec.steps[0].trafficPercent"),
+        (steps(20, 10), "each step's trafficPercent is above the one"),
+        (steps(20, 20), "each step's trafficPercent is above the one"),
+        (steps(0), "spec.steps[0].trafficPercent"),
         ({"steps": [{"trafficPercent": 5, "hold": "soon"}]}, "spec.steps[0].hold"),
         ({"candidates": [{"name": "baseline", "digest": NEW}]}, "baseline is the baseline's name"),
         ({"candidates": [{"name": "a", "digest": NEW}, {"name": "a", "digest": BASE}]}, "Duplicate value"),

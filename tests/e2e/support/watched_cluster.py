@@ -32,7 +32,6 @@ _KINDS = ("podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreo
 class WatchedPlatform:
     platform: Platform
     prometheus: Prometheus
-    factor: float = FACTOR
 
     def firing(self, alert: str) -> list[dict[str, Any]]:
         """Return the instances of an alert that fire, as Prometheus tells them."""
@@ -45,18 +44,18 @@ class WatchedPlatform:
         ]
 
     @contextmanager
-    def other_rules(self, *, factor: float | None = None, ages: float = 1) -> Iterator[None]:
+    def other_rules(self, *, factor: float = FACTOR, ages: float = 1) -> Iterator[None]:
         """Have Prometheus go by other rules until left; it keeps what it has seen.
 
         Args:
             factor: By how much durations are shortened, where it is not as at other times.
             ages: By how much what must be hours or days old for an alert need be less.
         """
-        self._load(factor or self.factor, ages)
+        self._load(factor, ages)
         try:
             yield
         finally:
-            self._load(self.factor, 1)
+            self._load(FACTOR, 1)
 
     def _load(self, factor: float, ages: float) -> None:
         configuration = _configuration(self.platform, factor)
@@ -80,21 +79,21 @@ class WatchedPlatform:
 
 
 @contextmanager
-def watched(platform: Platform, *, install: bool = True, factor: float = FACTOR) -> Iterator[WatchedPlatform]:
-    """Install the platform, or take the one that is there, and watch it, its rules shortened by a factor, until left.
+def watched(platform: Platform, *, install: bool = True) -> Iterator[WatchedPlatform]:
+    """Install the platform, or take the one that is there, and watch it, its rules shortened, until left.
 
     Prometheus is configured from the objects that the API server keeps, so the chart's own go the whole way.
     """
     with platform.cluster.definitions(lambda crd: crd["metadata"]["name"] in _KINDS):
         if install:
             platform.install()
-        _start(platform, factor)
+        _start(platform)
         with _proxied(platform) as url:
             prometheus = Prometheus(url)
             named = (each["metadata"] for each in _monitors(platform))
             jobs = {f"{each['namespace']}/{each['name']}" for each in named}
             wait_until("Prometheus reaches what it watches", lambda: _all_up(prometheus, jobs), 90)
-            yield WatchedPlatform(platform, prometheus, factor)
+            yield WatchedPlatform(platform, prometheus)
 
 
 def _monitors(platform: Platform) -> list[dict[str, Any]]:
@@ -128,8 +127,8 @@ def _apply(platform: Platform, configuration: dict[str, str]) -> None:
     platform.kubectl("apply", "-f", "-", stdin=json.dumps(config_map))
 
 
-def _start(platform: Platform, factor: float) -> None:
-    configuration = _configuration(platform, factor)
+def _start(platform: Platform) -> None:
+    configuration = _configuration(platform, FACTOR)
     _apply(platform, configuration)
     checksum = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()
     manifest = platform.fixture("monitoring.yaml").replace("NAMESPACE", platform.namespace)
