@@ -21,11 +21,8 @@ def render_on(objects: Iterable[dict[str, Any]], *options: str) -> Release:
 
 
 def _api_server(kinds: set[tuple[str, str]], objects: list[dict[str, Any]]) -> AbstractContextManager[str]:
-    kinds = (
-        kinds
-        | {(each["apiVersion"], each["kind"]) for each in objects}
-        | {("v1", "Secret"), ("v1", "ConfigMap"), ("apiextensions.k8s.io/v1", _GLOBAL)}
-    )
+    kinds |= {(each["apiVersion"], each["kind"]) for each in objects}
+    kinds |= {("v1", "Secret"), ("v1", "ConfigMap"), ("apiextensions.k8s.io/v1", _GLOBAL)}
     versions = sorted({version for version, _ in kinds} - {"v1"})
     served: dict[str, dict[str, Any]] = {
         "/version": {"major": "1", "minor": "37", "gitVersion": "v1.37.0"},

@@ -35,10 +35,8 @@ def purchases(count: int = 3_000) -> pa.Table:
 
 def publish_model(url: str | Path, **changes: Any) -> str:
     """Publish the model, evaluated on the time from the middle of March on, and return the store's URL."""
-    store = BundleStore(str(url))
-    files = bundle_files(
-        weights={"pair_purchases": 0.5}, bias=-2.0, evaluation_start="2026-03-15T00:00:00Z", **changes
-    )
+    store, start = BundleStore(str(url)), "2026-03-15T00:00:00Z"
+    files = bundle_files(weights={"pair_purchases": 0.5}, bias=-2.0, evaluation_start=start, **changes)
     store.set_latest(store.publish(files))
     return store.url
 

@@ -50,12 +50,7 @@ class CommandsRun:
 
 @dataclass(frozen=True)
 class FeastRepository:
-    """A repository of its own, against a server of the test's.
-
-    Attributes:
-        path: Where it is.
-        redis: The online store.
-    """
+    """A repository in a folder of its own, whose online store is a server of the test's."""
 
     path: Path
     redis: RedisServer

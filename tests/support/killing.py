@@ -109,13 +109,7 @@ class Load:
 
 
 class Workers:
-    """Materializer processes.
-
-    Args:
-        broker: Where the events are.
-        store: The environment that says where the online store is.
-        folder: For what they print.
-    """
+    """Materializer processes; ``store`` are the variables of the online store, ``folder`` is for what they print."""
 
     def __init__(self, broker: KafkaBroker, store: Mapping[str, str], folder: Path) -> None:
         self._log = (folder / "materializers.log").open("ab")

@@ -30,11 +30,7 @@ _OPTIONS = (
 
 @dataclass
 class RedisCluster:
-    """Six servers that have met.
-
-    Attributes:
-        servers: All of them; who is a primary changes.
-    """
+    """Six servers that have met; which of them are primaries changes."""
 
     servers: Sequence[RedisServer]
 

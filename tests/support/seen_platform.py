@@ -81,29 +81,22 @@ def silent(problem: str = "it refuses the connection", address: str = "10.0.0.1:
 
 def routed(generation: int | None, *arms: tuple[str, str, int], state: str = "loaded") -> RoutingReport:
     """Return what a predictor says of a document with these arms: name, digest, basis points."""
-    reports = [
-        ArmReport.model_validate(
-            {"name": name, "digest": digest, "weight": weight, "state": state}, strict=False
-        )
-        for name, digest, weight in arms
-    ]
+    names = ("name", "digest", "weight", "state")
+    given = (dict(zip(names, (*arm, state), strict=True)) for arm in arms)
+    reports = tuple(ArmReport.model_validate(each, strict=False) for each in given)
     return RoutingReport(
-        generation=generation, fingerprint="f", rollout="shop/model", arms=tuple(reports), refused=None
+        generation=generation, fingerprint="f", rollout="shop/model", arms=reports, refused=None
     )
 
 
-def model_info(digest: str = DIGEST, until: str = "2026-09-21T00:00:00Z") -> dict[str, object]:
+def model_info() -> dict[str, object]:
     """Return what a predictor reports about a model."""
-    scores = {
-        "rows": 500,
-        "model": {"roc_auc": 0.83},
-        "baselines": {"recency": {"roc_auc": 0.78}},
-        "oracle": None,
-    }
+    baselines = {"recency": {"roc_auc": 0.78}}
+    scores = {"rows": 500, "model": {"roc_auc": 0.83}, "baselines": baselines, "oracle": None}
     return {
-        "digest": digest,
+        "digest": DIGEST,
         "evaluation": {"overall": scores},
-        "data": {"events": 1000, "last": until},
+        "data": {"events": 1000, "last": "2026-09-21T00:00:00Z"},
         "training": {"trained_at": "2026-09-21T01:00:00Z"},
         "threshold": 0.3,
     }

@@ -32,19 +32,7 @@ NAMESPACE = "reprise-rollout-e2e"
 
 @dataclass(kw_only=True)
 class Stage(LiveRollout):
-    """All that a rollout is played on.
-
-    Attributes:
-        server: The Redis of the document.
-        redis: Where the document is.
-        predictors: Who apply it.
-        prometheus: Who measures them.
-        behaviours: By digest, what is wrong with a bundle; a test may add to it.
-        log: What the operator logs.
-        base: Digest of a test's baseline.
-        new: Digest of a test's candidate.
-        kills: How many operators were killed.
-    """
+    """All that a rollout is played on; ``behaviours`` say by digest what is wrong with a bundle."""
 
     server: RedisServer
     redis: Redis
