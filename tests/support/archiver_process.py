@@ -40,12 +40,9 @@ def environment(folder: Path, servers: str | None = None) -> dict[str, str]:
 @contextmanager
 def running(folder: Path, *options: str, servers: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "archiver.log").open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "--host", "127.0.0.1", *options],
-            env=environment(folder, servers),
-            stdout=output,
-            stderr=output,
-        )
+        command = [sys.executable, "-c", COMMAND, "--host", "127.0.0.1", *options]
+        variables = environment(folder, servers)
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
         try:
             yield process
         finally:
@@ -69,10 +66,8 @@ def append(settings: EventLogSettings, values: list[tuple[str, bytes, bytes]]) -
 
 def load(seed: int, count: int = 300) -> list[tuple[str, bytes, bytes]]:
     events = make_events(count, users=50, seed=seed)
-    predictions = [
-        (PREDICTIONS.name, e.user_id.encode(), json.dumps({"user_id": e.user_id, "n": e.event_id}).encode())
-        for e in events[::3]
-    ]
+    bodies = [(each.user_id, {"user_id": each.user_id, "n": each.event_id}) for each in events[::3]]
+    predictions = [(PREDICTIONS.name, user.encode(), json.dumps(body).encode()) for user, body in bodies]
     return [(EVENTS.name, e.user_id.encode(), encode_event(e)) for e in events] + predictions
 
 
@@ -96,13 +91,9 @@ def said(place: Place, value: bytes) -> object:
 
 
 def until_idle(folder: Path, servers: str | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, "--until-idle", "2" if servers else "1"],
-        env=environment(folder, servers),
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    command = [sys.executable, "-c", COMMAND, "--until-idle", "2" if servers else "1"]
+    variables = environment(folder, servers)
+    return subprocess.run(command, env=variables, capture_output=True, check=True, timeout=60)
 
 
 def wait_for_more(folder: Path, before: int) -> None:

@@ -47,9 +47,8 @@ class Outcome:
 
 def shortened_prometheus(platform: Platform) -> Prometheus:
     """Start a Prometheus that watches a platform by the shortened rules."""
-    return platform.watch(
-        "prometheus-shortened", shortened_rules(RULES.read_text(), FACTOR, LEAST_WINDOW_SECONDS)
-    )
+    rules = shortened_rules(RULES.read_text(), FACTOR, LEAST_WINDOW_SECONDS)
+    return platform.watch("prometheus-shortened", rules)
 
 
 def run_round(platform: Platform, prometheus: Prometheus, name: str) -> list[Outcome]:
@@ -92,17 +91,15 @@ def _seen(prometheus: Prometheus, alerts: set[str], state: str) -> Iterator[tupl
 
 def _broken_events(platform: Platform) -> Incident:
     def send() -> None:
-        where = (
-            {"kafka_servers": platform.kafka.broker.servers}
-            if platform.kafka
-            else {"log_dir": platform.paths.log}
-        )
+        kafka = platform.kafka
+        where = {"kafka_servers": kafka.broker.servers} if kafka else {"log_dir": platform.paths.log}
         producer = open_producer(EventLogSettings.load(**where))
         for number in range(10):
             producer.append(EVENTS.name, f"u{number}".encode(), b"{no event").result(10)
         producer.close(10)
 
-    return Incident("ten broken records in the events' topic", ("RepriseDeadLetters",), send, _nothing)
+    # They lie in the dead letters, and the stream goes on: nothing is to be mended
+    return Incident("ten broken records in the events' topic", ("RepriseDeadLetters",), send, lambda: None)
 
 
 def _corrupt_model(platform: Platform) -> Incident:
@@ -165,21 +162,9 @@ def _killed_materializer(platform: Platform) -> Incident:
 
 
 def _killed_redis(platform: Platform) -> Incident:
-    return Incident(
-        "Redis is killed",
-        (
-            "RepriseOnlineStoreAway",
-            "RepriseRedisDown",
-            "RepriseServiceNotReady",
-            "ReprisePredictionErrorBudgetBurnsFast",
-        ),
-        platform.redis.stop,
-        platform.redis.start,
-    )
-
-
-def _nothing() -> None:
-    """What needs no mending: broken records lie in the dead letters, and the stream goes on."""
+    alerts = ("RepriseOnlineStoreAway", "RepriseRedisDown", "RepriseServiceNotReady")
+    burning = "ReprisePredictionErrorBudgetBurnsFast"
+    return Incident("Redis is killed", (*alerts, burning), platform.redis.stop, platform.redis.start)
 
 
 ROUNDS: dict[str, tuple[Callable[[Platform], Incident], ...]] = {

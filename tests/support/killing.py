@@ -114,19 +114,15 @@ class Workers:
     def __init__(self, broker: KafkaBroker, store: Mapping[str, str], folder: Path) -> None:
         self._log = (folder / "materializers.log").open("ab")
         self.log_file = folder / "materializers.log"
-        self._environment = {
-            **os.environ,
-            **store,
+        # A process that starts while the broker is away waits for it.
+        kafka = {
             "KAFKA_SERVERS": broker.servers,
             "KAFKA_SESSION_SECONDS": "2",
-            # A process that starts while the broker is away waits for it.
             "KAFKA_CONNECT_SECONDS": "120",
-            "REPRISE_PLAN": str(PLAN_FILE),
-            "API_HOST": "127.0.0.1",
-            "API_PORT": "0",
-            "MATERIALIZER_RETRY_SECONDS": "0.2",
-            "MATERIALIZER_BATCH_RECORDS": "200",
         }
+        own = {"MATERIALIZER_RETRY_SECONDS": "0.2", "MATERIALIZER_BATCH_RECORDS": "200"}
+        served = {"REPRISE_PLAN": str(PLAN_FILE), "API_HOST": "127.0.0.1", "API_PORT": "0"}
+        self._environment = {**os.environ, **store, **kafka, **own, **served}
         self.running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -162,9 +158,8 @@ class Workers:
         while (left := lag(broker)) > 0:
             if left < least:
                 least, deadline = left, time.monotonic() + _DRAIN_SECONDS
-            assert time.monotonic() < deadline, (
-                f"{left} records are not folded:\n{self.log_file.read_text()[-4000:]}"
-            )
+            late = time.monotonic() > deadline
+            assert not late, f"{left} records are not folded:\n{self.log_file.read_text()[-4000:]}"
             time.sleep(0.2)
 
     def end(self) -> None:

@@ -109,9 +109,7 @@ def registries() -> dict[str, CollectorRegistry]:
 @cache
 def own_series() -> frozenset[str]:
     """Return the names of all series of all components."""
-    return frozenset(
-        series for registry in registries().values() for m in described(registry) for series in m.series
-    )
+    return frozenset().union(*(m.series for registry in registries().values() for m in described(registry)))
 
 
 def described(registry: CollectorRegistry) -> list[Described]:

@@ -65,19 +65,15 @@ def over_http(config: dict[str, Any], url: str) -> dict[str, Any]:
 def _scrape_config(monitor: dict[str, Any], endpoint: dict[str, Any], number: int) -> dict[str, Any]:
     spec, metadata = monitor["spec"], monitor["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
-    unknown = (endpoint.keys() - {"port", "path", "interval", "honorLabels"}) | (
-        spec.keys() - {"selector", "podTargetLabels", "podMetricsEndpoints"}
-    )
+    unknown = endpoint.keys() - {"port", "path", "interval", "honorLabels"}
+    unknown |= spec.keys() - {"selector", "podTargetLabels", "podMetricsEndpoints"}
     if unknown or spec["selector"].keys() != {"matchLabels"}:
-        raise ValueError(
-            f"the PodMonitor {name} has what is not translated: {sorted(unknown) or spec['selector']}"
-        )
+        untranslated = sorted(unknown) or spec["selector"]
+        raise ValueError(f"the PodMonitor {name} has what is not translated: {untranslated}")
+    pod = "__meta_kubernetes_pod"
     chosen = [
-        _keep(
-            [f"__meta_kubernetes_pod_{part}_{_safe(label)}" for part in ("label", "labelpresent")],
-            f"({re.escape(value)});true",
-        )
-        for label, value in sorted(spec["selector"]["matchLabels"].items())
+        _keep([f"{pod}_label_{_safe(key)}", f"{pod}_labelpresent_{_safe(key)}"], f"({re.escape(value)});true")
+        for key, value in sorted(spec["selector"]["matchLabels"].items())
     ]
     copied = [
         _replace(f"__meta_kubernetes_pod_label_{_safe(label)}", _safe(label)) | {"regex": "(.+)"}
@@ -107,11 +103,8 @@ def _pods_of(namespace: str) -> dict[str, Any]:
 
 
 def _keep(source: str | list[str], regex: str) -> dict[str, Any]:
-    return {
-        "action": "keep",
-        "source_labels": [source] if isinstance(source, str) else source,
-        "regex": regex,
-    }
+    sources = [source] if isinstance(source, str) else source
+    return {"action": "keep", "source_labels": sources, "regex": regex}
 
 
 def _replace(source: str, target: str) -> dict[str, Any]:

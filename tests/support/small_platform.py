@@ -54,11 +54,7 @@ class SmallPlatform:
         return f"http://127.0.0.1:{self.ports[name]}"
 
     def start(self, name: str, wait: bool = True) -> None:
-        command: list[str] = {
-            "materializer": ["materialize"],
-            "predictor": ["serve"],
-            "producer": ["produce", "--mode", "serve"],
-        }[name]
+        commands = {"materializer": "materialize", "predictor": "serve", "producer": "produce --mode serve"}
         variables = {**self.log, **({} if name == "producer" else self.redis_variables(name))}
         if name == "materializer":
             variables["REPRISE_PLAN"] = str(self.folder / "plan.json")
@@ -66,7 +62,7 @@ class SmallPlatform:
             variables |= {"MODEL_STORE": str(self.models), "MODEL_RELOAD_SECONDS": "0.2"}
             variables["PREDICTOR_REHEARSAL_SECONDS"] = "0"
             variables["PREDICTOR_PREDICTION_LOG"] = "true"
-        self.tree.serve(name, command, variables, self.ports[name])
+        self.tree.serve(name, commands[name].split(), variables, self.ports[name])
         if wait:
             self.wait_until_ready(name)
 
@@ -75,10 +71,10 @@ class SmallPlatform:
             wait_ready(client, self.url(name), self.tree.check)
 
     def wait_until_unready(self, name: str) -> None:
-        def unready() -> bool:
-            return httpx.get(f"{self.url(name)}/ready", timeout=5).status_code == 503
-
-        wait_until(f"{name} is unready", unready, 20, every=0.05)
+        ready = f"{self.url(name)}/ready"
+        wait_until(
+            f"{name} is unready", lambda: httpx.get(ready, timeout=5).status_code == 503, 20, every=0.05
+        )
 
     def redis_variables(self, user: str) -> dict[str, str]:
         return {
@@ -92,9 +88,8 @@ class SmallPlatform:
         """Make Redis's users; a server that was stopped has forgotten them."""
         with self.redis.client() as client:
             for name, rules in USERS.items():
-                client.execute_command(
-                    "ACL", "SETUSER", name, "on", f">{PASSWORD}", "resetkeys", "resetchannels", *rules
-                )
+                own = ("on", f">{PASSWORD}", "resetkeys", "resetchannels", *rules)
+                client.execute_command("ACL", "SETUSER", name, *own)
 
     def examine(self, *options: str, **variables: str) -> "Examined":
         """Run the whole command, as a person would."""
@@ -112,13 +107,9 @@ class SmallPlatform:
             **variables,
         }
         done = subprocess.run(
-            own_command("doctor", *options),
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+            own_command("doctor", *options), env={**os.environ, **environment}, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
         return Examined(done.returncode, done.stdout, done.stderr)
 
 

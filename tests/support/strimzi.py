@@ -38,9 +38,8 @@ def strimzi_pods(release: Release, provider: Provider, *, templates: bool = True
         on_node_ports = any(each["type"] == "nodeport" for each in spec["kafka"]["listeners"])
         init = {"kafka-init": "initContainer"} if "rack" in spec["kafka"] or on_node_ports else {}
         claims = [each for each in pool.spec["storage"]["volumes"] if each["type"] == "persistent-claim"]
-        pod = _pod(
-            f"{name}-{pool.name}-0", f"{name}-kafka", template, {"kafka": "kafkaContainer"}, provider, init
-        )
+        broker = {"kafka": "kafkaContainer"}
+        pod = _pod(f"{name}-{pool.name}-0", f"{name}-kafka", template, broker, provider, init)
         if claims and "securityContext" not in pod["spec"]:
             pod["spec"]["securityContext"] = {"fsGroup": 0}
         pod["spec"]["volumes"] += [
@@ -48,10 +47,7 @@ def strimzi_pods(release: Release, provider: Provider, *, templates: bool = True
             for each in claims
         ]  # fmt: skip
         pods.append(pod)
-    operators = {
-        "topic-operator": "topicOperatorContainer",
-        "user-operator": "userOperatorContainer",
-    }
+    operators = {f"{each}-operator": f"{each}OperatorContainer" for each in ("topic", "user")}
     for part, suffix, containers in (
         ("entityOperator", "entity-operator", operators),
         ("kafkaExporter", "kafka-exporter", {"kafka-exporter": "container"}),
@@ -72,11 +68,10 @@ def _pod(
 ) -> dict[str, Any]:
     def made(names: dict[str, str]) -> list[dict[str, Any]]:
         default = {"securityContext": RESTRICTED} if provider == "restricted" else {}
-        return [
-            {"name": each, "image": _IMAGE, **default, **template.get(part, {})}
-            for each, part in names.items()
-        ]
+        shared = {"image": _IMAGE, **default}
+        return [{"name": each, **shared, **template.get(part, {})} for each, part in names.items()]
 
+    own = template.get("pod", {})
     spec = {
         "serviceAccountName": account,
         "containers": made(containers),
@@ -86,10 +81,6 @@ def _pod(
             {"name": "certificates", "secret": {"secretName": f"{name}-certs"}},
             {"name": "configuration", "configMap": {"name": f"{name}-config"}},
         ],
-        **{
-            key: value
-            for key, value in template.get("pod", {}).items()
-            if key in {"securityContext", "affinity"}
-        },
+        **{key: own[key] for key in ("securityContext", "affinity") if key in own},
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}

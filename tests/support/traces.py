@@ -67,10 +67,8 @@ class Received:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        return {
-            each.key: getattr(each.value, str(each.value.WhichOneof("value")))
-            for each in self.span.attributes
-        }
+        given = {each.key: each.value for each in self.span.attributes}
+        return {key: getattr(value, str(value.WhichOneof("value"))) for key, value in given.items()}
 
 
 class Collector:
