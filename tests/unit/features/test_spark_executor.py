@@ -9,8 +9,8 @@ from reprise.features.exceptions import ExecutorUnavailableError, FeatureEngineE
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.spark import SparkExecutor
 from support.hard_histories import largest_amount, random_history
-from support.histories import event_table
-from support.parity import batch_states, state_mismatches
+from support.histories import entity_states, event_table
+from support.parity import state_mismatches
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()
@@ -71,7 +71,7 @@ def test_states_of_hot_entities_are_those_of_one_window(max_rows: int) -> None:
         for executor in (plain, in_small_windows):
             executor.load_events(event_table(EVENTS))
         for entity in PLAN.entities:
-            expected, found = (batch_states(each, entity) for each in (plain, in_small_windows))
+            expected, found = (entity_states(each, entity) for each in (plain, in_small_windows))
             assert state_mismatches(entity, found, expected, largest_amount(EVENTS)) == []
             [(hot,)] = in_small_windows._run(f"SELECT count(*) FROM {entity.name}_lasts")
             numbers = Counter(tuple(getattr(each, key) for key in entity.view.join_keys) for each in EVENTS)

@@ -15,8 +15,7 @@ from reprise.events.event import ERASED_PREFIX
 from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.user_rows import UserRows, user_plan
 from reprise.features.vectorizer import FeatureVectorizer
-from support.hard_cases import DAY_US, NOW, purchase, view
-from support.hard_histories import random_history
+from support.hard_histories import DAY_US, NOW, purchase, random_history, view
 from support.histories import event_table
 from support.plans import checked_in_plan
 
