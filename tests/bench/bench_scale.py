@@ -3,7 +3,7 @@
 Run ``PYTHONPATH=tests python tests/bench/bench_scale.py [scale]``; 10 ends at ten million events, and takes hours. Both
 engines get this machine and the same memory, and their rows are compared. In the skewed history one product has 30 %
 of all events and one user 10 %. The baseline of its tasks is Spark without buckets: windows over whole keys.
-``bench_scale.py --curve EVENTS…`` measures only histories of these sizes, with a plan of a few inputs.
+``bench_scale.py --curve EVENTS…`` measures only histories of these sizes, with a plan of eight inputs.
 """
 
 import json
@@ -33,7 +33,7 @@ from reprise.features.training_rows import build_training_rows
 from support.plans import checked_in_plan
 from support.served_bundles import small_plan
 
-PLANS = {"whole": checked_in_plan, "few": small_plan}
+PLANS = {"whole": checked_in_plan, "eight": small_plan}
 EVENTS = (100_000, 300_000, 1_000_000)
 SKEWED_EVENTS = 300_000
 MEMORY = "8GiB"
@@ -173,14 +173,19 @@ def measure_curve(folder: Path, sizes: Sequence[int], plan: str = "whole") -> di
         different += mismatches(rows["spark"], rows["duckdb"], PLANS[plan](), largest)
         compared += pq.read_metadata(rows["spark"]).num_rows
         source.unlink()
-    slopes = {f"{executor}_us_per_event": slope_us(each, sizes) for executor, each in cpu_seconds.items()}
+    slopes = {
+        f"{executor}_us_per_event": slope_us(each, sizes)
+        for executor, each in cpu_seconds.items()
+        if sizes[1:]
+    }
     return {"curves": curves, "compared": {"rows": compared, "mismatches": different}, **slopes}
 
 
 def run(scale: float = 1.0) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
         folder = Path(name)
-        measured = measure_curve(folder, [round(each * scale) for each in EVENTS])
+        sizes = [round(each * scale) for each in EVENTS]
+        measured, eight = measure_curve(folder, sizes), measure_curve(folder, sizes[-1:], "eight")
         uneven: Numbers = {"events": round(SKEWED_EVENTS * scale)}
         even = folder / "even.parquet"
         source = history(even, round(SKEWED_EVENTS * scale), users=2_000, products=300)
@@ -192,6 +197,11 @@ def run(scale: float = 1.0) -> dict[str, Any]:
             [application] = log.glob("local-*")
             uneven[f"{executor}_seconds"] = numbers["seconds"]
             uneven[f"{executor}_largest_task_times_median"] = largest_task(application, int(numbers["rows"]))
+    for name, curve in eight["curves"].items():
+        measured["curves"][f"{name}_eight_inputs"] = curve
+    measured["compared"] = {
+        each: number + eight["compared"][each] for each, number in measured["compared"].items()
+    }
     return {**measured, "skewed": uneven}
 
 
@@ -210,7 +220,7 @@ def main() -> int:
     if sys.argv[1:2] != ["--curve"]:
         return run_alone(run, misses)
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
-        print(json.dumps(measure_curve(Path(name), [int(each) for each in sys.argv[2:]], "few"), indent=2))
+        print(json.dumps(measure_curve(Path(name), [int(each) for each in sys.argv[2:]], "eight"), indent=2))
     return 0
 
 

@@ -21,11 +21,15 @@ FIGURES = REPOSITORY / "docs" / "bench.json"
 README = REPOSITORY / "README.md"
 PLOT = REPOSITORY / "docs" / "images" / "bench.svg"
 SCALE = REPOSITORY / "docs" / "scale.md"
+ENGINES = {"duckdb": "DuckDB", "spark": "Spark"}
+PLANS = {"": "whole plan", "_eight_inputs": "eight inputs"}
+"""The plans whose training rows are measured, by what the names of their curves end with."""
 CURVES = REPOSITORY / "docs" / "images" / "scale.svg"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 STYLE = (
     "<style>text{fill:#24292f}.grid{stroke:#8c959f;stroke-width:.5}.bar{fill:#2f6f9f}"
     ".line{fill:none;stroke:#2f6f9f;stroke-width:2}.line.second{stroke:#b35900}"
+    ".dashed{stroke-dasharray:5 4}"
     "@media(prefers-color-scheme:dark){text{fill:#d0d7de}.bar{fill:#6cb2e6}"
     ".line{stroke:#6cb2e6}.line.second{stroke:#f0a35e}}</style>"
 )
@@ -203,9 +207,10 @@ def scale_section(figures: Mapping[str, Any]) -> str:
     scale = figures["scale"]
     curves, compared, skewed = scale["curves"], scale["compared"], scale["skewed"]
     rows = [
-        f"| {int(events):,} | {seconds:,.0f} s | {curves['duckdb_gib'][events]:.1f} GiB "
-        f"| {curves['spark'][events]:,.0f} s | {curves['spark_gib'][events]:.1f} GiB |"
-        for events, seconds in sorted(curves["duckdb"].items(), key=lambda one: int(one[0]))
+        f"| {int(events):,} | {label} | {seconds:,.0f} s | {curves[f'duckdb_gib{plan}'][events]:.1f} GiB "
+        f"| {curves[f'spark{plan}'][events]:,.0f} s | {curves[f'spark_gib{plan}'][events]:.1f} GiB |"
+        for plan, label in PLANS.items()
+        for events, seconds in sorted(curves[f"duckdb{plan}"].items(), key=lambda one: int(one[0]))
     ]
     one = figures["machines"]["scale"]
     return "\n".join(
@@ -213,8 +218,8 @@ def scale_section(figures: Mapping[str, Any]) -> str:
             BEGIN,
             f"Measured on {one['date']} by `make bench BENCH=scale`: {one['processor']}, {one['cores']} cores.",
             "",
-            "| events | DuckDB | memory | Spark | memory |",
-            "| ---: | ---: | ---: | ---: | ---: |",
+            "| events | plan | DuckDB | memory | Spark | memory |",
+            "| ---: | --- | ---: | ---: | ---: | ---: |",
             *rows,
             "",
             "![Seconds by events](images/scale.svg)",
@@ -229,10 +234,13 @@ def scale_section(figures: Mapping[str, Any]) -> str:
 
 def scale_plot(figures: Mapping[str, Any]) -> str:
     """Return the seconds of both engines by events, both logarithmic, as SVG."""
-    curves = {name: figures["scale"]["curves"][name] for name in ("duckdb", "spark")}
+    curves = figures["scale"]["curves"]
     points = {
-        name: sorted((math.log10(int(events)), math.log10(seconds)) for events, seconds in curve.items())
-        for name, curve in curves.items()
+        (name, plan): sorted(
+            (math.log10(int(events)), math.log10(seconds)) for events, seconds in curves[name + plan].items()
+        )
+        for name in ENGINES
+        for plan in PLANS
     }
     every = [point for curve in points.values() for point in curve]
     left, top, width, height = 60, 30, 440, 260
@@ -256,13 +264,14 @@ def scale_plot(figures: Mapping[str, Any]) -> str:
         _, down = place(low[0], y)
         parts.append(f'<line class="grid" x1="{left}" y1="{down:.1f}" x2="{left + width}" y2="{down:.1f}"/>')
         parts.append(f'<text x="{left - 8}" y="{down + 4:.1f}" text-anchor="end">{10**y:,}</text>')
-    for (name, curve), kind in zip(points.items(), ("", " second"), strict=True):
+    for (name, plan), curve in points.items():
         placed = [place(x, y) for x, y in curve]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+        kind = (" second" if name == "spark" else "") + (" dashed" if plan else "")
         parts.append(f'<polyline class="line{kind}" points="{line}"/>')
-        label = {"duckdb": "DuckDB", "spark": "Spark"}[name]
+        label = f"{ENGINES[name]}, {PLANS[plan]}"
         parts.append(f'<text x="{placed[-1][0] + 8:.1f}" y="{placed[-1][1] + 4:.1f}">{label}</text>')
-    return svg(left + width + 70, top + height + 40, "seconds for all training rows, by events", parts)
+    return svg(left + width + 170, top + height + 40, "seconds for all training rows, by events", parts)
 
 
 def svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
@@ -304,7 +313,7 @@ def merged(kept: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, An
     figures = {**kept, **measured, "machines": machines}
     if "scale" in kept and "scale" in measured:
         before, now = kept["scale"]["curves"], measured["scale"]["curves"]
-        curves = {name: {**before[name], **curve} for name, curve in now.items()}
+        curves = {name: {**before.get(name, {}), **now.get(name, {})} for name in {**before, **now}}
         figures["scale"] = {**measured["scale"], "curves": curves}
     return figures
 
