@@ -26,6 +26,7 @@ from reprise.trainer.evaluation.baselines import fit_rate
 from reprise.trainer.model.beta_calibration import fit_kind_calibration, recency_weights
 from reprise.trainer.model.forest import ForestParameters, grow_split_forest
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, build_graph, score_rows
+from reprise.trainer.settings import TrainerSettings
 
 HORIZON = timedelta(days=30)
 JOBS = 2
@@ -44,10 +45,8 @@ def read(events: Path, truth: Path, plan: Plan) -> tuple[Dataset, TimeSplit]:
         canonical, rows = Path(folder) / "events.parquet", Path(folder) / "rows.parquet"
         report = import_events(events, canonical)
         build_training_rows(canonical, rows, plan, HORIZON, questions=True)
-        table, _ = load_dataset(
-            [rows], canonical, truth, plan.input_names, purchase_type=plan.purchase_type, max_rows=1_000_000,
-            seed=0, memory_limit="4GiB",
-        )  # fmt: skip
+        settings = TrainerSettings.load(events=events, out="", truth=truth)
+        table, _ = load_dataset([rows], canonical, plan.input_names, plan.purchase_type, settings)
     assert report.first_us is not None
     assert report.last_us is not None
     return table, split_by_time(report.first_us, report.last_us, HORIZON)

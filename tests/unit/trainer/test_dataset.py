@@ -12,6 +12,7 @@ from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.history import count_anomalies
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
+from support.labelled_rows import SETTINGS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # day, user, type: two users of one product, the last two days without a label
@@ -53,24 +54,9 @@ def write_rows(folder: Path, **columns: Any) -> None:
     pq.write_table(pa.table({**table, **columns}), folder / "rows.parquet", row_group_size=3)
 
 
-def load(
-    folder: Path,
-    truth: str | None = None,
-    max_rows: int = 1_000,
-    seed: int = 0,
-    slice_by: tuple[str, ...] = (),
-) -> tuple[Dataset, int]:
-    return load_dataset(
-        [folder / "rows.parquet"],
-        folder / "events.parquet",
-        folder / truth if truth else None,
-        ("second", "first"),
-        purchase_type="purchase",
-        max_rows=max_rows,
-        seed=seed,
-        memory_limit="200MiB",
-        slice_by=slice_by,
-    )
+def load(folder: Path, *, inputs: tuple[str, ...] = ("second", "first"), **given: Any) -> tuple[Dataset, int]:
+    settings = SETTINGS.model_copy(update=given)
+    return load_dataset([folder / "rows.parquet"], folder / "events.parquet", inputs, "purchase", settings)
 
 
 def test_rows_have_the_members_of_metadata_that_slices_are_by(folder: Path) -> None:
@@ -78,11 +64,11 @@ def test_rows_have_the_members_of_metadata_that_slices_are_by(folder: Path) -> N
     metadata = ['{"shop":"north","n":1}', None, '{"n":2}', *[None] * (len(events) - 3)]
     changed = events.set_column(events.schema.get_field_index("metadata"), "metadata", [metadata])
     pq.write_table(changed, folder / "events.parquet")
-    table, _ = load(folder, slice_by=("n", "shop"))
+    table, _ = load(folder, slice_by="n,shop")
     assert table.metadata["shop"].tolist() == ["north", *[None] * 5]
     assert table.subset(slice(1, 4)).metadata["n"].tolist() == [None, "2", None]
     with pytest.raises(TrainingRefusedError, match="--slice-by colour: no event has this member"):
-        load(folder, slice_by=("n", "colour"))
+        load(folder, slice_by="n,colour")
 
 
 def test_rows_without_a_label_are_left_out_and_inputs_keep_the_plans_order(folder: Path) -> None:
@@ -137,7 +123,7 @@ def test_idle_rows_need_no_truth_and_rows_after_an_event_have_that_of_the_event(
     write_rows(folder, asked=asked, event_id=ids)
     lines = [f"e{number},0.{number}" for number in range(8) if number != 3]
     (folder / "truth.csv").write_text("\n".join(["event_id,probability", *lines]))
-    table, _ = load(folder, "truth.csv")
+    table, _ = load(folder, truth=folder / "truth.csv")
     assert table.truth is not None
     assert table.truth.tolist() == pytest.approx([0.0, 0.1, 0.2, np.nan, 0.4, 0.5], nan_ok=True)
     assert table.asked.tolist() == [0, 0, 1, 2, 0, 0]
@@ -153,7 +139,7 @@ def test_truth_is_joined_by_event(folder: Path, name: str) -> None:
         pacsv.write_csv(content, folder / name)
     else:
         pq.write_table(content, folder / name)
-    table, _ = load(folder, name)
+    table, _ = load(folder, truth=folder / name)
     assert table.truth is not None
     assert table.truth.tolist() == [n / 10 for n in range(6)]
 
@@ -174,13 +160,13 @@ def test_truth_is_joined_by_event(folder: Path, name: str) -> None:
 def test_truth_that_does_not_fit_is_refused(folder: Path, content: str, message: str) -> None:
     (folder / "truth.csv").write_text(content)
     with pytest.raises(TruthError) as refused:
-        load(folder, "truth.csv")
+        load(folder, truth=folder / "truth.csv")
     assert message in str(refused.value)
 
 
 def test_missing_truth_file_is_named(folder: Path) -> None:
     with pytest.raises(TruthError, match=r"none\.csv: no such file"):
-        load(folder, "none.csv")
+        load(folder, truth=folder / "none.csv")
 
 
 def test_history_without_any_label_is_refused(folder: Path) -> None:
@@ -197,10 +183,7 @@ def test_number_beyond_float32_names_its_input(folder: Path) -> None:
 
 def test_missing_input_is_named(folder: Path) -> None:
     with pytest.raises(RowsError, match="input third is missing"):
-        load_dataset(
-            [folder / "rows.parquet"], folder / "events.parquet", None, ("first", "third"),
-            purchase_type="purchase", max_rows=10, seed=0, memory_limit="200MiB",
-        )  # fmt: skip
+        load(folder, inputs=("first", "third"))
 
 
 def test_rows_out_of_order_are_refused(folder: Path) -> None:

@@ -20,6 +20,7 @@ from reprise.features.training_rows import further_label
 from reprise.runtime.durations import format_duration
 from reprise.trainer.data.labelled_rows import LabelledRows, too_few_labels
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
+from reprise.trainer.settings import TrainerSettings
 
 _BATCH_ROWS = 65_536
 _PAST = [field.name for field in fields(PastPurchases)]
@@ -28,14 +29,10 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class Dataset(LabelledRows):
-    """Labelled rows in time order."""
+    """Rows of pairs, labelled by whether the user bought the product, in time order."""
 
-    inputs: npt.NDArray[np.float32]  # The model inputs (rows, inputs), float32, NaN where missing
-    labels: npt.NDArray[np.bool_]  # Whether the user bought the product within the horizon
-    timestamps_us: npt.NDArray[np.int64]  # Microseconds since 1970-01-01 UTC, ascending
     repeat_candidates: npt.NDArray[np.bool_]  # Whether the pair has an earlier purchase
     recency_days: npt.NDArray[np.float64]  # Days since the pair's last purchase; NaN if there is none
-    users: npt.NDArray[np.int64]  # The number of the row's user, from 0
     asked: npt.NDArray[np.int8]  # When the row is asked: its place in ``ASKED``
     # The generator's own probability of the label, if known; NaN for idle rows
     truth: npt.NDArray[np.float64] | None
@@ -44,22 +41,6 @@ class Dataset(LabelledRows):
     metadata: Mapping[str, npt.NDArray[np.object_]] = field(default_factory=dict)
     # Labels by further horizon; false where that is not over yet, which is after the end of its split
     further: Mapping[timedelta, npt.NDArray[np.bool_]] = field(default_factory=dict)
-
-    def subset(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Dataset":
-        """Return some of the rows; a slice copies nothing."""
-        return Dataset(
-            inputs=self.inputs[rows],
-            labels=self.labels[rows],
-            timestamps_us=self.timestamps_us[rows],
-            repeat_candidates=self.repeat_candidates[rows],
-            recency_days=self.recency_days[rows],
-            users=self.users[rows],
-            asked=self.asked[rows],
-            truth=None if self.truth is None else self.truth[rows],
-            past=self.past.subset(rows),
-            metadata={name: texts[rows] for name, texts in self.metadata.items()},
-            further={horizon: labels[rows] for horizon, labels in self.further.items()},
-        )
 
     def of_horizon(self, horizon: timedelta) -> "Dataset":
         """Return the rows with the labels of a further horizon, whose truth is not known."""
@@ -84,29 +65,18 @@ class Dataset(LabelledRows):
 def load_dataset(
     rows: Sequence[Path],
     events: Path,
-    truth: Path | None,
     input_names: tuple[str, ...],
-    *,
     purchase_type: str,
-    max_rows: int,
-    seed: int,
-    memory_limit: str,
-    slice_by: Sequence[str] = (),
-    further: Sequence[timedelta] = (),
+    settings: TrainerSettings,
 ) -> tuple[Dataset, int]:
-    """Return the labelled rows, at most ``max_rows`` of them sampled uniformly, and the number of labelled rows.
+    """Return the labelled rows, sampled uniformly if there are too many, and the number of labelled rows.
 
     Args:
         rows: Parquet written by ``build_training_rows``, in one file or in several in order of time.
         events: The canonical Parquet of its events; DuckDB spills next to it.
-        truth: CSV or Parquet with ``event_id`` and ``probability``.
         input_names: The plan's inputs, in order.
         purchase_type: The type of the events that are predicted.
-        max_rows: Maximum rows.
-        seed: Seed of the sample.
-        memory_limit: Memory limit of DuckDB.
-        slice_by: Members of the metadata that are read.
-        further: Further horizons whose labels are read.
+        settings: Further horizons, members of the metadata, truth, maximum rows, seed and memory limit.
 
     Raises:
         RowsError: The rows lack an input of the plan, or hold a number beyond float32.
@@ -117,7 +87,7 @@ def load_dataset(
         missing = set(input_names).difference(pq.read_schema(path).names)
         if missing:
             raise RowsError(f"{path}: the plan's input {min(missing)} is missing ({len(missing)} in all)")
-    columns = _read_columns(rows, events, truth, purchase_type, memory_limit, slice_by, further)
+    columns, truth = _read_columns(rows, events, purchase_type, settings), settings.truth
     labelled = np.flatnonzero(columns["labelled"])
     if len(labelled) == 0:
         raise TrainingRefusedError(
@@ -125,8 +95,8 @@ def load_dataset(
             "a longer history, or a shorter --horizon",
         )
     kept = labelled
-    if len(labelled) > max_rows:
-        kept = labelled[_sampled_positions(len(labelled), max_rows, seed)]
+    if len(labelled) > settings.max_rows:
+        kept = labelled[_sampled_positions(len(labelled), settings.max_rows, settings.seed)]
     if truth is not None:
         at_events = kept[columns["asked"][kept] != ASKED.index("idle")]
         _check_probabilities(truth, columns["truth"][at_events], columns["event_id"], at_events)
@@ -140,8 +110,8 @@ def load_dataset(
         asked=columns["asked"][kept],
         truth=columns["truth"][kept] if truth is not None else None,
         past=PastPurchases(*(columns[name][kept] for name in _PAST)),
-        metadata={name: columns[f"metadata {name}"][kept] for name in slice_by},
-        further={each: columns[further_label(each)][kept] for each in further},
+        metadata={name: columns[f"metadata {name}"][kept] for name in settings.slices},
+        further={each: columns[further_label(each)][kept] for each in settings.further_horizons},
     )
     if (np.diff(dataset.timestamps_us) < 0).any():
         raise RowsError(f"{rows[0]}: the rows are not in the order of their timestamps")
@@ -192,25 +162,19 @@ def _sampled_positions(total: int, rows: int, seed: int) -> npt.NDArray[np.int64
 
 
 def _read_columns(
-    rows: Sequence[Path],
-    events: Path,
-    truth: Path | None,
-    purchase_type: str,
-    memory_limit: str,
-    slice_by: Sequence[str],
-    further: Sequence[timedelta],
+    rows: Sequence[Path], events: Path, purchase_type: str, settings: TrainerSettings
 ) -> dict[str, npt.NDArray[Any]]:
     members = ", ".join(
-        f'json_extract_string(e.metadata, \'$."{name}"\') AS "metadata {name}"' for name in slice_by
+        f'json_extract_string(e.metadata, \'$."{name}"\') AS "metadata {name}"' for name in settings.slices
     )
-    labels = [further_label(each) for each in further]
+    labels = [further_label(each) for each in settings.further_horizons]
     others = "".join(f"coalesce(r.{name}, false) AS {name}, " for name in labels)
-    with sql.connect(memory_limit=memory_limit, temp_directory=events.parent) as connection:
+    with sql.connect(memory_limit=settings.memory_limit, temp_directory=events.parent) as connection:
         join, column = "", "CAST(NULL AS DOUBLE)"
-        if truth is not None:
-            _create_truth_table(connection, truth)
+        if settings.truth is not None:
+            _create_truth_table(connection, settings.truth)
             join, column = "LEFT JOIN truth ON truth.event_id = r.event_id", "truth.probability"
-        if slice_by:
+        if settings.slices:
             join += " LEFT JOIN read_parquet($events) e ON e.event_id = r.event_id"
         result = connection.sql(
             f"""
@@ -264,7 +228,7 @@ def _read_columns(
         columns[name] = result[name].cast("float64").to_numpy()
     columns["asked"] = result["asked"].to_numpy().astype(np.int8)
     columns["event_id"] = result["event_id"]
-    for name in slice_by:
+    for name in settings.slices:
         texts = result[f"metadata {name}"]
         if texts.null_count == len(texts):
             raise TrainingRefusedError(

@@ -1,6 +1,6 @@
 """The history that a model is trained on: events, rows and their split by time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -158,25 +158,7 @@ def compute_dataset(
             else:
                 kept = cached_rows(cache, events, rows.parent, plan, settings, open_executor, build)
                 files, use = resources.enter_context(kept)
-        dataset, labelled = _load(files, events, plan, settings, durations)
+        with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
+            dataset, labelled = load_dataset(files, events, plan.input_names, plan.purchase_type, settings)
+            bar.advance()
     return dataset, labelled, use
-
-
-def _load(
-    files: Sequence[Path], events: Path, plan: Plan, settings: TrainerSettings, durations: dict[str, float]
-) -> tuple[Dataset, int]:
-    with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
-        loaded = load_dataset(
-            files,
-            events,
-            settings.truth,
-            plan.input_names,
-            purchase_type=plan.purchase_type,
-            max_rows=settings.max_rows,
-            seed=settings.seed,
-            memory_limit=settings.memory_limit,
-            slice_by=settings.slices,
-            further=settings.further_horizons,
-        )
-        bar.advance()
-    return loaded

@@ -14,6 +14,7 @@ from reprise.evaluation.time_split import Span
 from reprise.features.request_kinds import KINDS
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.data.labelled_rows import Rows
 from reprise.trainer.evaluation.baselines import FREQUENCY, POISSON_GAMMA, PREVALENCE, RECENCY, RFM_TREE
 
 _DRAWS = 200
@@ -44,7 +45,7 @@ class Predictions:
     # The threshold of each row by scorer; infinite where a purchase is never predicted
     thresholds: Mapping[str, Floats] = field(default_factory=dict)
 
-    def subset(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Predictions":
+    def subset(self, rows: Rows) -> "Predictions":
         """Return the predictions for some of the rows."""
         parts = [
             {name: values[rows] for name, values in each.items()}

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from reprise.evaluation.classification_metrics import Floats, Indices, Labels
+from reprise.evaluation.classification_metrics import Floats
 from reprise.features.accumulators import MICROSECONDS_PER_DAY
 from reprise.features.user_rows import UserRows
 from reprise.runtime.durations import microseconds
@@ -20,18 +18,10 @@ MAX_USERS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class UserDataset(LabelledRows):
-    """Rows of users at random instants, in time order."""
+    """Rows of users at random instants, labelled by whether the user bought anything, in time order."""
 
-    inputs: npt.NDArray[np.float32]  # The user inputs of the plan, NaN where missing
-    labels: Labels  # Whether the user bought anything within the horizon
-    timestamps_us: Indices
-    users: Indices  # The number of the row's user, from 0
     recency_days: Floats  # Days since the last purchase
     purchases: Floats  # Number of purchases
-
-    def subset(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
-        """Return some of the rows."""
-        return type(self)(*(getattr(self, name)[rows] for name in self.__slots__))
 
 
 def load_user_dataset(
