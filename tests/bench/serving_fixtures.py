@@ -59,7 +59,7 @@ def train(events: Path, models: Path) -> Any:
 
     os.environ["REPRISE_PROGRESS"] = "off"
     settings = TrainerSettings.load(events=events, out=str(models), plan=PLAN, cv_folds=0)
-    return train_model(settings).model.selection.parameters
+    return train_model(settings).run.model.selection.parameters
 
 
 def fill_straightforward(

@@ -46,7 +46,7 @@ class TrainerMetrics:
             "train": data.train,
             "calibration": data.calibration,
             "evaluation": data.evaluation,
-            "published": result.refit.train,
+            "published": result.run.refit.train,
         }
         for name, window in windows.items():
             self._rows.labels(name).set(window.rows)

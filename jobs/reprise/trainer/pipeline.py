@@ -21,7 +21,6 @@ from reprise.bundle import (
     Digest,
     InvalidBundleError,
     Manifest,
-    Refit,
     UntrustedBundleError,
     UnusableModelError,
 )
@@ -36,14 +35,15 @@ from reprise.trainer.data.history import History, compute_dataset, read_history
 from reprise.trainer.evaluation.buy_again import BuyAgainReport, evaluate_buy_again
 from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
-from reprise.trainer.model.horizons import FittedHorizons, check_horizons, fit_horizons
+from reprise.trainer.model.horizons import check_horizons, fit_horizons
 from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline
 from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
 from reprise.trainer.promotion.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
-from reprise.trainer.publication.manifest import build_manifest, describe_data, describe_refit
-from reprise.trainer.publication.metadata import Run, build_metadata
+from reprise.trainer.publication.manifest import build_manifest, describe_refit
+from reprise.trainer.publication.metadata import build_metadata
 from reprise.trainer.publication.model_card import render_card
+from reprise.trainer.run import Run
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.users.model import FittedUserModel, train_user_model
 
@@ -54,12 +54,8 @@ class TrainingResult:
 
     digest: Digest
     manifest: Manifest
-    refit: Refit
     card: str
     run: Run
-    model: FittedModel
-    ranking: BuyAgainReport | None
-    users: FittedUserModel | str  # The users' model, or why there is none
     proposal: Proposal | None = None
     # Whether it is the store's latest, and why; None if that was not asked for
     latest: str | None = None
@@ -101,12 +97,13 @@ def train(
         ranking = _rank(model, plan, history, settings, Path(folder), durations)
         users = _train_users(history, plan, settings, durations)
         horizons = fit_horizons(history, model, KindColumns.of(plan), settings, durations)
-        run = Run(trained_at, durations, history.report, settings, history.executor, history.cache)
-        result = _publish(store, model, horizons, ranking, users, plan, history, run)
+        refit = describe_refit(history, model)
+        run = Run(trained_at, durations, settings, plan, history, model, refit, horizons, ranking, users)
+        result = _publish(store, run)
         comparison = None
         if serving is not None and serving.bundle.digest != result.digest:
             try:
-                comparison = _compare(serving, result, plan, history, Path(folder))
+                comparison = _compare(serving, run, Path(folder))
             except (FeatureEngineError, UnusableModelError) as error:
                 if target is not None:
                     raise
@@ -151,37 +148,20 @@ def _train_users(
         return error.reason
 
 
-def _publish(
-    store: BundleStore,
-    model: FittedModel,
-    horizons: FittedHorizons,
-    ranking: BuyAgainReport | None,
-    users: FittedUserModel | str,
-    plan: Plan,
-    history: History,
-    run: Run,
-) -> TrainingResult:
+def _publish(store: BundleStore, run: Run) -> TrainingResult:
     with progress("Publishing the bundle", 1, "bundles") as bar:
-        refit = describe_refit(history, model)
-        graphs, description = {EVALUATED: model.evaluated.graph, **horizons.graphs}, None
-        if isinstance(users, FittedUserModel):
-            graphs |= {USERS: users.published, EVALUATED_USERS: users.evaluated}
-            description = users.description
-        manifest = build_manifest(
-            model, plan, run.settings, describe_data(history), refit, description, horizons.descriptions
-        )
+        manifest = build_manifest(run)
         attachments = {
-            **graphs,
-            METADATA: build_metadata(model, manifest, refit, run, ranking, users),
-            MODEL_CARD: render_card(
-                model, manifest, refit, plan, run, history.anomalies, ranking, users
-            ).encode(),
+            EVALUATED: run.model.evaluated.graph,
+            **run.horizons.graphs,
+            METADATA: build_metadata(run, manifest),
+            MODEL_CARD: render_card(run, manifest).encode(),
         }
-        digest = store.publish(BundleFiles(manifest.to_bytes(), model.published.graph, attachments))
+        if isinstance(run.users, FittedUserModel):
+            attachments |= {USERS: run.users.published, EVALUATED_USERS: run.users.evaluated}
+        digest = store.publish(BundleFiles(manifest.to_bytes(), run.model.published.graph, attachments))
         bar.advance()
-    return TrainingResult(
-        digest, manifest, refit, store.location(digest, MODEL_CARD), run, model, ranking, users
-    )
+    return TrainingResult(digest, manifest, store.location(digest, MODEL_CARD), run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,18 +226,14 @@ def _durations(seconds: int, own: timedelta) -> tuple[str, str]:
     return format_duration(timedelta(seconds=seconds)), format_duration(own)
 
 
-def _compare(
-    serving: _Serving, result: TrainingResult, plan: Plan, history: History, folder: Path
-) -> BaselineComparison:
+def _compare(serving: _Serving, run: Run, folder: Path) -> BaselineComparison:
     def compute_rows(other: Plan) -> Dataset:
-        rows = folder / "baseline-rows.parquet"
-        dataset, _, _ = compute_dataset(
-            history.events, rows, other, result.run.settings, {}, history.executor, None
-        )
+        rows, history = folder / "baseline-rows.parquet", run.history
+        dataset, _, _ = compute_dataset(history.events, rows, other, run.settings, {}, history.executor, None)
         return dataset.within(history.split.evaluation).at_events
 
     return compare_with_baseline(
-        result.model.predictions, plan, serving.bundle, serving.evaluated_model, compute_rows
+        run.model.predictions, run.plan, serving.bundle, serving.evaluated_model, compute_rows
     )
 
 

@@ -13,6 +13,7 @@ from reprise.trainer.evaluation.held_out import NAMES as SCORERS
 from reprise.trainer.pipeline import TrainingResult
 from reprise.trainer.promotion.baseline_comparison import NAMES
 from reprise.trainer.promotion.candidate import Proposal
+from reprise.trainer.run import Run
 
 _COLUMNS = (
     ("ROC AUC", "roc_auc"),
@@ -34,39 +35,34 @@ _QUESTIONS = {
 
 def render_summary(result: TrainingResult) -> str:
     """Return the scores next to those of baselines and oracle, and where the model and its card are."""
-    evaluation, data = result.manifest.evaluation, result.manifest.data
-    lines = [result.run.report.render(), ""]
+    run, manifest, data, refit = result.run, result.manifest, result.manifest.data, result.run.refit
+    evaluation, intervals = manifest.evaluation, run.model.intervals
+    lines = [run.history.report.render(), ""]
     if data.sampled_rows < data.labelled_rows:
-        lines += [
-            f"{data.sampled_rows:,} of {data.labelled_rows:,} rows used (--max-rows), sampled uniformly",
-            "",
-        ]
+        used = f"{data.sampled_rows:,} of {data.labelled_rows:,} rows used (--max-rows), sampled uniformly"
+        lines += [used, ""]
     if evaluation.repeat_candidates is not None:
-        title, intervals = "Repeat candidates (bought before)", result.model.intervals["repeat_candidates"]
-        lines += [*_slice(title, evaluation.repeat_candidates, intervals), ""]
-    title = f"Held-out rows, P(buys within {result.run.settings.label_text})"
-    lines += _slice(title, evaluation.overall, result.model.intervals["overall"])
-    lines += ["", *_questions(evaluation.questions)]
-    if result.ranking is not None:
-        lines += ["", *_ranking(result.ranking)]
-    lines += ["", *_users(result), *_horizons(result.manifest.horizons), *_backtests(result)]
-    manifest, refit = result.manifest, result.refit
-    age = result.run.describe_age(refit.newest_row, data)
-    lines += ["", *_verdicts(manifest)]
+        title = "Repeat candidates (bought before)"
+        lines += [*_slice(title, evaluation.repeat_candidates, intervals["repeat_candidates"]), ""]
+    title = f"Held-out rows, P(buys within {run.settings.label_text})"
+    lines += [*_slice(title, evaluation.overall, intervals["overall"]), "", *_questions(evaluation.questions)]
+    if run.ranking is not None:
+        lines += ["", *_ranking(run.ranking)]
+    lines += ["", *_users(run), *_horizons(manifest.horizons), *_backtests(run), "", *_verdicts(manifest)]
     lines += [
         "",
         f"evaluated   grown on {data.train.rows:,} rows until {data.train.end[:10]}",
         f"published   same parameters, grown on {refit.train.rows:,} rows; the newest is of {refit.newest_row[:10]},"
-        f" {age}",
+        f" {run.describe_age(data)}",
         f"parity      ONNX = scikit-learn within {manifest.parity.max_abs_diff:.1e} "
         f"on {manifest.parity.rows:,} rows",
-        f"executor    {result.run.executor}",
-        f"took        {sum(result.run.durations.values()):.1f} s",
+        f"executor    {run.history.executor}",
+        f"took        {sum(run.durations.values()):.1f} s",
         f"bundle      {result.digest}",
         f"model card  {result.card}",
     ]
-    if result.run.cache is not None:
-        lines.append(f"rows        {result.run.cache}")
+    if run.history.cache is not None:
+        lines.append(f"rows        {run.history.cache}")
     if result.latest is not None:
         lines.append(f"latest      {result.latest}")
     return "\n".join([*lines, *_proposal(result.proposal)])
@@ -95,15 +91,15 @@ def _questions(questions: Mapping[str, SliceReport]) -> list[str]:
     columns = ("rows", "positive", "mean p", "ROC AUC", "calibration err", "precision", "recall")
     lines = ["By what is asked, and when", _row("", columns)]
     for name, report in questions.items():
-        scores = report.model
-        values = [
-            f"{report.rows:,}",
-            f"{report.positives / report.rows:.1%}",
-            f"{report.mean_probability:.1%}",
-        ]
-        values += map(number, (scores.roc_auc, scores.calibration_error, scores.precision, scores.recall))
-        lines.append(_row(name, values))
+        scores, mean = report.model, f"{report.mean_probability:.1%}"
+        values = map(number, (scores.roc_auc, scores.calibration_error, scores.precision, scores.recall))
+        lines.append(_row(name, [*_counts(report), mean, *values]))
     return lines
+
+
+def _counts(report: SliceReport) -> list[str]:
+    """Return the number of rows and the share of positive ones."""
+    return [f"{report.rows:,}", f"{report.positives / report.rows:.1%}"]
 
 
 def _ranking(report: BuyAgainReport) -> list[str]:
@@ -122,12 +118,12 @@ def _ranking(report: BuyAgainReport) -> list[str]:
     return lines
 
 
-def _users(result: TrainingResult) -> list[str]:
-    if isinstance(result.users, str):
-        return [f"no model of users: {result.users}"]
-    found, label = result.users.description, result.run.settings.label_text
+def _users(run: Run) -> list[str]:
+    if isinstance(run.users, str):
+        return [f"no model of users: {run.users}"]
+    found = run.users.description
     lines = [
-        f"Users at random instants, P(buys anything within {label}):"
+        f"Users at random instants, P(buys anything within {run.settings.label_text}):"
         f" {found.rows:,} rows, {found.positives / found.rows:.1%} positive",
         _row("", ("ROC AUC", "Brier", "log loss", "calibration err")),
     ]
@@ -135,8 +131,9 @@ def _users(result: TrainingResult) -> list[str]:
         values = map(number, (each.roc_auc, each.brier, each.log_loss, each.calibration_error))
         lines.append(_row(name.replace("_", " × "), values))
         if name == MODEL:
-            ranges = (f"{number(low)}-{number(high)}" for low, high in found.intervals.values())
-            lines.append(_row("95% interval", ranges))
+            lines.append(
+                _row("95% interval", ("-".join(map(number, ends)) for ends in found.intervals.values()))
+            )
     return lines
 
 
@@ -146,21 +143,19 @@ def _horizons(horizons: Sequence[HorizonModel]) -> list[str]:
     columns = ("rows", "positive", "ROC AUC", "95% interval", "Brier", "unbounded", "bounded rows")
     lines = ["", "Other horizons", _row("", columns)]
     for each in horizons:
-        report, interval = each.evaluation.overall, each.intervals["overall"].get("roc_auc")
-        values = [f"{report.rows:,}", f"{report.positives / report.rows:.1%}", number(report.model.roc_auc)]
-        values.append("-".join(map(number, interval)) if interval else "")
-        values += [number(report.model.brier), number(each.unbounded_brier), f"{each.bounded:.1%}"]
-        name = format_duration(timedelta(seconds=each.seconds))
-        lines.append(_row(name, values))
+        report, interval = each.evaluation.overall, each.intervals["overall"].get("roc_auc", ())
+        auc, brier, unbounded = map(number, (report.model.roc_auc, report.model.brier, each.unbounded_brier))
+        values = [auc, "-".join(map(number, interval)), brier, unbounded, f"{each.bounded:.1%}"]
+        lines.append(_row(format_duration(timedelta(seconds=each.seconds)), [*_counts(report), *values]))
     return lines
 
 
-def _backtests(result: TrainingResult) -> list[str]:
-    asked = result.run.settings.backtests
+def _backtests(run: Run) -> list[str]:
+    asked = run.settings.backtests
     if not asked:
         return []
-    found, ended = result.model.backtests.found, result.model.backtests.ended
-    window = format_duration(result.run.settings.label_span)
+    found, ended = run.model.backtests.found, run.model.backtests.ended
+    window = format_duration(run.settings.label_span)
     lines = ["", f"Backtests: models as of earlier dates, judged on the {window} after each"]
     if ended is not None:
         lines.append(f"  {len(found)} of {asked}: {ended}")
@@ -170,13 +165,11 @@ def _backtests(result: TrainingResult) -> list[str]:
     lines.append(_row("", columns))
     for each in found:
         report, repeat = each.evaluation.overall, each.evaluation.repeat_candidates
-        values = [f"{report.rows:,}", f"{report.positives / report.rows:.1%}", number(report.model.roc_auc)]
         interval = each.intervals["overall"]["roc_auc"]
-        values.append(f"{number(interval.lower)}-{number(interval.upper)}")
-        values.append(number(repeat.model.roc_auc if repeat else None))
-        oracle = report.oracle.roc_auc if report.oracle else None
-        values += [number(oracle), number(report.model.brier)]
-        lines.append(_row(each.date, values))
+        aucs = (repeat.model.roc_auc if repeat else None, report.oracle.roc_auc if report.oracle else None)
+        values = [number(report.model.roc_auc), f"{number(interval.lower)}-{number(interval.upper)}"]
+        values += map(number, (*aucs, report.model.brier))
+        lines.append(_row(each.date, [*_counts(report), *values]))
     lines.append(_row("calibration err", _QUESTIONS.values()))
     for each in found:
         reports = (each.evaluation.questions.get(name) for name in _QUESTIONS)

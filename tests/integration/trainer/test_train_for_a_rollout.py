@@ -86,7 +86,7 @@ def test_worse_model_leaves_the_latest_and_a_candidate_leaves_it_to_the_rollout(
     )
     assert "buys within 10d, not returned within 1d" in summary
     manifest = worse.manifest
-    assert worse.ranking is not None
+    assert worse.run.ranking is not None
     assert manifest.refund_window_seconds == 86_400
     assert Plan.from_dict(manifest.plan).purchase_type == "order"
     assert manifest.data.evaluation.positives > 0

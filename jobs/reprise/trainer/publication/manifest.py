@@ -4,27 +4,17 @@ import platform
 from dataclasses import asdict
 from importlib.metadata import version
 
-from reprise.bundle import (
-    DataSnapshot,
-    HorizonModel,
-    InputColumn,
-    Manifest,
-    ModelFile,
-    Refit,
-    UserModel,
-    sha256_hex,
-)
+from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Refit, sha256_hex
 from reprise.events import format_timestamp
-from reprise.features.plan import Plan
 from reprise.trainer.data.history import History
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.model.onnx_graph import INPUT, OPSETS, OUTPUT
-from reprise.trainer.settings import TrainerSettings
+from reprise.trainer.run import Run
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "reprise", "scikit-learn")
 
 
-def describe_data(history: History) -> DataSnapshot:
+def _describe_data(history: History) -> DataSnapshot:
     """Return the description of the events and of the evaluated model's rows."""
     report, dataset, split = history.report, history.dataset, history.split
     return DataSnapshot(
@@ -52,17 +42,9 @@ def describe_refit(history: History, model: FittedModel) -> Refit:
     )
 
 
-def build_manifest(
-    model: FittedModel,
-    plan: Plan,
-    settings: TrainerSettings,
-    data: DataSnapshot,
-    refit: Refit,
-    users: UserModel | None,
-    horizons: tuple[HorizonModel, ...],
-) -> Manifest:
+def build_manifest(run: Run) -> Manifest:
     """Return the manifest, which does not depend on when, where or how fast the model was trained."""
-    published = model.published
+    model, plan, settings, published = run.model, run.plan, run.settings, run.model.published
     trees = [estimator.tree_ for forest in published.forest.parts for estimator in forest.estimators_]
     parameters = {
         "model": "RandomForestClassifier",
@@ -98,10 +80,10 @@ def build_manifest(
         calibration=published.calibration.coefficients(),
         evaluation=model.evaluation,
         importances=model.importances,
-        data=data,
-        refit=refit,
-        users=users,
-        horizons=horizons,
+        data=_describe_data(run.history),
+        refit=run.refit,
+        users=None if isinstance(run.users, str) else run.users.description,
+        horizons=run.horizons.descriptions,
         parity=published.parity,
         score_histogram=model.score_histogram,
         feature_histograms=model.feature_histograms,

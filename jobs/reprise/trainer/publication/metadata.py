@@ -3,59 +3,25 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict
 from typing import Any
 
-from reprise.bundle import DataSnapshot, Manifest, Refit
+from reprise.bundle import Manifest
 from reprise.evaluation.cluster_bootstrap import Interval
-from reprise.event_files.report import ImportReport
 from reprise.events import format_timestamp
 from reprise.runtime.durations import format_duration
-from reprise.runtime.executor_settings import ExecutorName
-from reprise.trainer.data.rows_cache import CacheUse
 from reprise.trainer.evaluation.buy_again import BuyAgainReport
-from reprise.trainer.model.fitted_model import FittedModel
-from reprise.trainer.settings import TrainerSettings
-from reprise.trainer.users.model import FittedUserModel
+from reprise.trainer.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One training run."""
-
-    trained_at: datetime  # When it started, UTC
-    durations: Mapping[str, float]  # Seconds by step, in the order of the steps
-    report: ImportReport  # The report of the events' import
-    settings: TrainerSettings  # The run's settings
-    executor: ExecutorName  # What computed the rows
-    cache: CacheUse | None = None  # What came from the cache of rows
-
-    def age_days(self, instant: str) -> float:
-        """Return how long before this run an RFC 3339 time was, in days; negative if it was later."""
-        return (self.trained_at - datetime.fromisoformat(instant)) / timedelta(days=1)
-
-    def describe_age(self, instant: str, data: DataSnapshot) -> str:
-        """Return how long before the last event and before this run an RFC 3339 time was, for people."""
-        age = self.age_days(instant)
-        ago = f" and {age:.0f} days before this training" if age > 0 else ""
-        return f"{age - self.age_days(data.last):.0f} days before the last event{ago}"
-
-
-def build_metadata(
-    model: FittedModel,
-    manifest: Manifest,
-    refit: Refit,
-    run: Run,
-    ranking: BuyAgainReport | None,
-    users: FittedUserModel | str,
-) -> bytes:
+def build_metadata(run: Run, manifest: Manifest) -> bytes:
     """Return the JSON of what may differ between two trainings of the same model, and of its evaluation."""
-    report, data = run.report, manifest.data
+    model, refit, ranking, users = run.model, run.refit, run.ranking, run.users
+    report, data = run.history.report, manifest.data
     content: dict[str, Any] = {
         "trained_at": run.trained_at.isoformat().replace("+00:00", "Z"),
         "duration_seconds": {name: round(seconds, 3) for name, seconds in run.durations.items()},
-        "executor": run.executor,
+        "executor": run.history.executor,
         "horizon": format_duration(run.settings.default_horizon),
         "events": {
             "files": [path.name for path in report.files],

@@ -4,21 +4,18 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from reprise.bundle import DataSnapshot, Manifest, Refit, SliceReport, digest_of
+from reprise.bundle import DataSnapshot, Manifest, SliceReport, digest_of
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.events import format_timestamp
-from reprise.features.plan import Plan
 from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
-from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.evaluation.held_out import NAMES, scores_by_scorer
 from reprise.trainer.evaluation.verdicts import MIN_TAIL_ROWS
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.model.importance import group_importances
 from reprise.trainer.publication import plots
-from reprise.trainer.publication.metadata import Run
+from reprise.trainer.run import Run
 from reprise.trainer.threshold import describe_rule
-from reprise.trainer.users.model import FittedUserModel
 
 _METRICS = (
     ("ROC AUC", "roc_auc", "probability that a positive row ranks above a negative one; 0.5 is chance"),
@@ -35,17 +32,9 @@ _METRICS = (
 )
 
 
-def render_card(
-    model: FittedModel,
-    manifest: Manifest,
-    refit: Refit,
-    plan: Plan,
-    run: Run,
-    anomalies: Mapping[str, int],
-    ranking: BuyAgainReport | None,
-    users: FittedUserModel | str,
-) -> str:
+def render_card(run: Run, manifest: Manifest) -> str:
     """Return the card as one self-contained HTML page, plots included."""
+    model, plan, ranking, users = run.model, run.plan, run.ranking, run.users
     environment = html_environment(
         "reprise.trainer.publication",
         duration=format_duration,
@@ -66,9 +55,9 @@ def render_card(
     return environment.get_template("model_card.html.j2").render(
         digest=digest_of(manifest.to_bytes()),
         manifest=manifest,
-        refit=refit,
+        refit=run.refit,
         rule=describe_rule(manifest.parameters["threshold_rule"]),
-        age=run.describe_age(refit.newest_row, manifest.data),
+        age=run.describe_age(manifest.data),
         run=run,
         min_tail_rows=MIN_TAIL_ROWS,
         trained_at=run.trained_at.strftime("%d %B %Y, %H:%M UTC"),
@@ -80,7 +69,7 @@ def render_card(
         by_dimension=model.slices,
         groups=group_importances(model.evaluated.scorer, model.predictions.rows, groups, run.settings.seed),
         constant=constant,
-        anomalies=anomalies,
+        anomalies=run.history.anomalies,
         sold_before=float((model.predictions.rows.past.customers > 0).mean()),
         never_bought=1.0 - float(model.predictions.rows.repeat_candidates.mean()),
         slices=[(title, report, _comparison(report, intervals)) for title, report, intervals in slices],
