@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from reprise.rollout.resource.spec import RolloutSpec
-from reprise.trainer.exceptions import RolloutConflictError, RolloutUnavailableError
+from reprise.trainer.exceptions import RolloutConflictError
 
 
-class FakeRollouts:
+class FakeRollout:
     """Keeps the resource as an API server does: merge patches, versions, conflicts.
 
     Attributes:
+        name: Its namespace and name.
         resource: The resource.
         patches: What was asked.
         meddle: How many times somebody else changes it between a read and the patch that follows.
     """
+
+    name = "shop/model"
 
     def __init__(
         self, baseline: str, candidates: list[dict[str, Any]] | None = None, meddle: int = 0
@@ -26,19 +29,17 @@ class FakeRollouts:
         self.patches: list[Mapping[str, Any]] = []
         self.meddle = meddle
 
-    def get(self, namespace: str, name: str) -> dict[str, Any]:
-        if (namespace, name) != ("shop", "model"):
-            raise RolloutUnavailableError(f"read ModelRollout {namespace}/{name}", "404 Not Found")
+    def get(self) -> dict[str, Any]:
         return {key: dict(value) for key, value in self.resource.items()}
 
-    def patch(self, namespace: str, name: str, body: Mapping[str, Any]) -> None:
+    def patch(self, body: Mapping[str, Any]) -> None:
         self.patches.append(body)
         metadata = self.resource["metadata"]
         if self.meddle:
             self.meddle -= 1
             metadata["resourceVersion"] = str(int(metadata["resourceVersion"]) + 1)
         if body["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
-            raise RolloutConflictError(f"change ModelRollout {namespace}/{name}", "Conflict")
+            raise RolloutConflictError(f"change ModelRollout {self.name}", "Conflict")
         spec = {**self.resource["spec"], **body["spec"]}
         RolloutSpec.parse(spec)
         self.resource["spec"] = spec

@@ -39,7 +39,7 @@ from reprise.trainer.model.horizons import check_horizons, fit_horizons
 from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline
 from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
-from reprise.trainer.promotion.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
+from reprise.trainer.promotion.rollout_api import KubernetesRollout, RolloutApi
 from reprise.trainer.publication.manifest import build_manifest, describe_refit
 from reprise.trainer.publication.metadata import build_metadata
 from reprise.trainer.publication.model_card import render_card
@@ -64,14 +64,14 @@ class TrainingResult:
 def train(
     settings: TrainerSettings,
     import_options: ImportOptions | None = None,
-    open_rollouts: Callable[[], RolloutApi] = KubernetesRollouts,
+    open_rollout: Callable[[str], RolloutApi] = KubernetesRollout,
 ) -> TrainingResult:
     """Train a model on a file of events and publish it as a bundle: the store's latest, or a rollout's candidate.
 
     Args:
         settings: What to train on, how, and where the bundle goes.
         import_options: How to read the file of events; by default its columns have the canonical names.
-        open_rollouts: Opens the API of the rollouts.
+        open_rollout: Opens the API of a rollout by its name.
 
     Raises:
         TrainingRefusedError: The data is not enough to train on; says why and what would help.
@@ -87,8 +87,11 @@ def train(
     store = settings.open_models(settings.out, settings.signing_key_file)
     if settings.truth is not None:
         check_truth_file(settings.truth)
-    target = None if settings.rollout is None else _find_rollout(settings, plan, store, open_rollouts)
-    serving, alone = _latest(settings, plan, store) if target is None else (target.serving, "")
+    rollout = None if settings.rollout is None else open_rollout(settings.rollout)
+    if rollout is None:
+        serving, alone = _latest(settings, plan, store)
+    else:
+        serving, alone = _serving_in(rollout, settings, plan, store), ""
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
         history = read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
         check_horizons(history)
@@ -105,11 +108,12 @@ def train(
             try:
                 comparison = _compare(serving, run, Path(folder))
             except (FeatureEngineError, UnusableModelError) as error:
-                if target is not None:
+                if rollout is not None:
                     raise
                 alone = str(error)
-    if target is not None:
-        return replace(result, proposal=_propose(target, result, comparison))
+    if rollout is not None:
+        name, percent = settings.rollout_candidate, settings.rollout_percent
+        return replace(result, proposal=propose(rollout, name, result.digest, percent, comparison))
     if not settings.set_latest:
         return result
     return replace(result, latest=_set_latest(store, result, comparison, alone))
@@ -170,24 +174,12 @@ class _Serving:
     evaluated_model: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _RolloutTarget:
-    api: RolloutApi
-    namespace: str
-    name: str
-    serving: _Serving
-
-
-def _find_rollout(
-    settings: TrainerSettings, plan: Plan, store: BundleStore, open_rollouts: Callable[[], RolloutApi]
-) -> _RolloutTarget:
-    """Return the rollout of the settings; before the training, which takes long."""
-    namespace, name = rollout_name(settings.rollout or "")
-    api = open_rollouts()
-    baseline = store.fetch(serving_baseline(api.get(namespace, name)))
+def _serving_in(rollout: RolloutApi, settings: TrainerSettings, plan: Plan, store: BundleStore) -> _Serving:
+    """Return the baseline of a rollout to compare with; before the training, which takes long."""
+    baseline = store.fetch(serving_baseline(rollout.get()))
     if differing := _other_label(settings, plan, baseline):
-        raise RolloutRefusedError(f"{namespace}/{name}", f"{differing}: the two cannot be compared")
-    return _RolloutTarget(api, namespace, name, _Serving(baseline, store.evaluated_model(baseline)))
+        raise RolloutRefusedError(rollout.name, f"{differing}: the two cannot be compared")
+    return _Serving(baseline, store.evaluated_model(baseline))
 
 
 def _latest(settings: TrainerSettings, plan: Plan, store: BundleStore) -> tuple[_Serving | None, str]:
@@ -249,17 +241,3 @@ def _set_latest(
     if not comparison.metrics:
         return f"yes, without a comparison: {comparison.objections[0]}"
     return f"yes, not shown to be worse than {comparison.baseline}"
-
-
-def _propose(
-    target: _RolloutTarget, result: TrainingResult, comparison: BaselineComparison | None
-) -> Proposal:
-    return propose(
-        target.api,
-        target.namespace,
-        target.name,
-        candidate=result.run.settings.rollout_candidate,
-        digest=result.digest,
-        traffic_percent=result.run.settings.rollout_percent,
-        comparison=comparison,
-    )

@@ -22,7 +22,7 @@ from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.summary import render_summary
 from support.histories import PLAN_FILE
 from support.plans import checked_in_plan, with_other_names
-from support.rollout_resource import FakeRollouts
+from support.rollout_resource import FakeRollout
 from support.served_bundles import bundle_files, small_plan
 
 pytestmark = pytest.mark.slow
@@ -44,12 +44,12 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def trained(events: Path, models: Path, api: FakeRollouts | None = None, **others: object) -> TrainingResult:
+def trained(events: Path, models: Path, api: FakeRollout | None = None, **others: object) -> TrainingResult:
     given = {"plan": PLAN_FILE, "horizon": HORIZON} | others
     settings = TrainerSettings.load(
         events=events, out=str(models), cv_folds=0, rollout=None if api is None else "shop/model", **given
     )
-    return train(settings, open_rollouts=lambda: api or FakeRollouts(""))
+    return train(settings, open_rollout=lambda _: api)
 
 
 def test_worse_model_leaves_the_latest_and_a_candidate_leaves_it_to_the_rollout(
@@ -91,7 +91,7 @@ def test_worse_model_leaves_the_latest_and_a_candidate_leaves_it_to_the_rollout(
     assert Plan.from_dict(manifest.plan).purchase_type == "order"
     assert manifest.data.evaluation.positives > 0
 
-    api = FakeRollouts(worse.digest)
+    api = FakeRollout(worse.digest)
     again = trained(orders, models, api, seed=1, **given)
     assert again.digest != worse.digest
     assert again.proposal is not None
@@ -110,9 +110,9 @@ def test_worse_model_leaves_the_latest_and_a_candidate_leaves_it_to_the_rollout(
 def test_models_of_other_labels_are_not_compared(events: Path, tmp_path: Path) -> None:
     other = BundleStore(str(tmp_path)).publish(bundle_files())
     with pytest.raises(RolloutRefusedError, match=r"30d.*10d"):
-        trained(events, tmp_path, FakeRollouts(other))
+        trained(events, tmp_path, FakeRollout(other))
     with pytest.raises(RolloutRefusedError, match=r"refund window.*0s.*14d"):
-        trained(events, tmp_path, FakeRollouts(other), horizon="30d", refund_window="14d")
+        trained(events, tmp_path, FakeRollout(other), horizon="30d", refund_window="14d")
     orders = BundleStore(str(tmp_path)).publish(bundle_files(with_other_names(small_plan())))
     with pytest.raises(RolloutRefusedError, match=r"event type.*order.*purchase"):
-        trained(events, tmp_path, FakeRollouts(orders), horizon="30d")
+        trained(events, tmp_path, FakeRollout(orders), horizon="30d")

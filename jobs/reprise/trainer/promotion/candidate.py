@@ -29,9 +29,6 @@ class Proposal:
 @retry(retry=retry_if_exception_type(RolloutConflictError), stop=stop_after_attempt(5), reraise=True)
 def propose(
     api: RolloutApi,
-    namespace: str,
-    rollout: str,
-    *,
     candidate: str,
     digest: str,
     traffic_percent: float | None,
@@ -47,20 +44,19 @@ def propose(
         RolloutConflictError: The rollout changed between read and write, on every attempt.
         RolloutRefusedError: The other candidates leave no traffic.
     """
-    name = f"{namespace}/{rollout}"
     if comparison is None:
-        return Proposal(name, "unchanged", "it is the baseline", None)
+        return Proposal(api.name, "unchanged", "it is the baseline", None)
     if comparison.objections:
-        return Proposal(name, "refused", "; ".join(comparison.objections), comparison)
-    resource = api.get(namespace, rollout)
+        return Proposal(api.name, "refused", "; ".join(comparison.objections), comparison)
+    resource = api.get()
     if serving_baseline(resource) != comparison.baseline:
         reason = "the baseline has changed during the training; the next training compares with the new one"
-        return Proposal(name, "refused", reason, comparison)
+        return Proposal(api.name, "refused", reason, comparison)
     patch = build_candidate_patch(resource, candidate, digest, traffic_percent)
     if patch is None:
-        return Proposal(name, "unchanged", f"it already is the candidate {candidate!r}", comparison)
-    api.patch(namespace, rollout, patch)
-    return Proposal(name, "proposed", f"it is now the candidate {candidate!r}", comparison)
+        return Proposal(api.name, "unchanged", f"it already is the candidate {candidate!r}", comparison)
+    api.patch(patch)
+    return Proposal(api.name, "proposed", f"it is now the candidate {candidate!r}", comparison)
 
 
 def serving_baseline(resource: Mapping[str, Any]) -> str:

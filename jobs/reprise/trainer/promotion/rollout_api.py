@@ -7,23 +7,25 @@ from typing import Any, Protocol
 
 from reprise.trainer.exceptions import RolloutConflictError, RolloutUnavailableError
 
-_RESOURCE = {"group": "reprise.dev", "version": "v1alpha1", "plural": "modelrollouts"}
+_RESOURCE: dict[str, Any] = {"group": "reprise.dev", "version": "v1alpha1", "plural": "modelrollouts"}
 _CONFLICT = 409
 _TIMEOUT_SECONDS = 30
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class RolloutApi(Protocol):
-    """The calls of the API server that the trainer makes."""
+    """The calls of the API server that the trainer makes, for one ``ModelRollout``."""
 
-    def get(self, namespace: str, name: str) -> dict[str, Any]:
-        """Return a resource.
+    name: str  # namespace/name
+
+    def get(self) -> dict[str, Any]:
+        """Return the resource.
 
         Raises:
             RolloutUnavailableError: It does not exist, or could not be read.
         """
 
-    def patch(self, namespace: str, name: str, body: Mapping[str, Any]) -> None:
+    def patch(self, body: Mapping[str, Any]) -> None:
         """Apply a JSON merge patch.
 
         Raises:
@@ -32,17 +34,19 @@ class RolloutApi(Protocol):
         """
 
 
-class KubernetesRollouts:
-    """The API server of the cluster that this runs in, or of the kubeconfig's current context.
+class KubernetesRollout:
+    """A rollout, ``name`` or ``namespace/name``, of the cluster that this runs in or of the kubeconfig's context.
 
     Raises:
         RolloutUnavailableError: There is neither.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         # the client takes a second to import, and only a training for a rollout needs it
         from kubernetes import client, config  # noqa: PLC0415
 
+        namespace, name = rollout_name(text)
+        self.name = f"{namespace}/{name}"
         try:
             config.load_incluster_config()
         except config.ConfigException:
@@ -51,27 +55,19 @@ class KubernetesRollouts:
             except config.ConfigException as error:
                 raise RolloutUnavailableError("connect to Kubernetes", str(error)) from error
         self._api = client.CustomObjectsApi()
+        self._call = {**_RESOURCE, "namespace": namespace, "name": name, "_request_timeout": _TIMEOUT_SECONDS}
 
-    def get(self, namespace: str, name: str) -> dict[str, Any]:
+    def get(self) -> dict[str, Any]:
         """See ``RolloutApi``."""
-        with _converted_errors(f"read ModelRollout {namespace}/{name}"):
-            found: dict[str, Any] = self._api.get_namespaced_custom_object(
-                **_RESOURCE, namespace=namespace, name=name, _request_timeout=_TIMEOUT_SECONDS
-            )
+        with _converted_errors(f"read ModelRollout {self.name}"):
+            found: dict[str, Any] = self._api.get_namespaced_custom_object(**self._call)
         return found
 
-    def patch(self, namespace: str, name: str, body: Mapping[str, Any]) -> None:
+    def patch(self, body: Mapping[str, Any]) -> None:
         """See ``RolloutApi``."""
-        with _converted_errors(f"change ModelRollout {namespace}/{name}"):
-            self._api.patch_namespaced_custom_object(
-                **_RESOURCE,
-                namespace=namespace,
-                name=name,
-                body=dict(body),
-                field_manager="reprise-trainer",
-                _content_type="application/merge-patch+json",
-                _request_timeout=_TIMEOUT_SECONDS,
-            )
+        merge = {"field_manager": "reprise-trainer", "_content_type": "application/merge-patch+json"}
+        with _converted_errors(f"change ModelRollout {self.name}"):
+            self._api.patch_namespaced_custom_object(**self._call, **merge, body=dict(body))
 
 
 def rollout_name(text: str) -> tuple[str, str]:
