@@ -94,13 +94,11 @@ def test_worse_model_leaves_the_latest_and_a_candidate_leaves_it_to_the_rollout(
     api = FakeRollout(worse.digest)
     again = trained(orders, models, api, seed=1, **given)
     assert again.digest != worse.digest
-    assert again.proposal is not None
     assert again.proposal.outcome == "proposed"
     assert f"rollout     shop/model: proposed, {again.proposal.reason}" in render_summary(again)
     assert api.resource["spec"]["candidates"][0]["digest"] == again.digest
     assert store.latest() == before
     comparison, evaluated = again.proposal.comparison, again.manifest.evaluation.overall
-    assert comparison is not None
     assert comparison.rows == evaluated.rows
     brier = comparison.metrics["brier"]
     assert brier.candidate == evaluated.model.brier

@@ -96,14 +96,8 @@ def test_bundle_answers_from_its_own_files_alone(trained: tuple[Path, Result]) -
 def test_report_has_baselines_oracle_and_repeat_candidates(trained: tuple[Path, Result]) -> None:
     evaluation = latest(trained[0]).manifest.evaluation
     for report in (evaluation.overall, evaluation.repeat_candidates):
-        assert report is not None
-        assert report.oracle is not None
-        assert report.oracle.roc_auc is not None
-        assert report.model.roc_auc is not None
         assert report.oracle.roc_auc > report.model.roc_auc
     recency = evaluation.overall.baselines["recency"]
-    assert evaluation.overall.model.roc_auc is not None
-    assert recency.roc_auc is not None
     assert evaluation.overall.model.roc_auc > recency.roc_auc > 0.5
     assert evaluation.overall.model.log_loss < evaluation.overall.baselines["prevalence"].log_loss
 
@@ -165,7 +159,6 @@ def test_metadata_says_when_and_how_long(trained: tuple[Path, Result]) -> None:
 def test_published_model_is_grown_on_everything_labelled(trained: tuple[Path, Result]) -> None:
     bundle = latest(trained[0])
     data, refit = bundle.manifest.data, bundle.manifest.refit
-    assert refit is not None
     # after a burn-in of one horizon
     assert refit.train.start[:10] == "2026-01-11"
     assert refit.train.end == refit.calibration.end == data.evaluation.end
@@ -193,14 +186,12 @@ def test_further_horizon_has_its_own_graph(trained: tuple[Path, Result]) -> None
     out, result = trained
     bundle = latest(out)
     (further,) = bundle.manifest.horizons
-    assert bundle.manifest.refit is not None
     assert further.seconds == 3 * 86_400
     assert set(bundle.horizons) == {further.seconds}
     assert set(further.verdicts) == set(bundle.manifest.verdicts)
     overall, default = further.evaluation.overall, bundle.manifest.evaluation.overall
     assert overall.positives < default.positives
     assert further.train.positives < bundle.manifest.refit.train.positives
-    assert overall.model.roc_auc is not None
     assert 0.6 < further.intervals["overall"]["roc_auc"][0] < overall.model.roc_auc
     assert overall.model.brier < overall.baselines["prevalence"].brier
     assert "Other horizons" in result.output
@@ -244,7 +235,6 @@ def test_csv_of_another_shop_trains_on_a_sample_of_its_rows_and_the_latest_is_no
     assert manifest.data.sampled_rows == 1_500 < manifest.data.labelled_rows
     assert f"1,500 of {manifest.data.labelled_rows:,} rows used" in result.output
     evaluation = manifest.evaluation.overall
-    assert evaluation.model.roc_auc is not None
     assert evaluation.model.roc_auc > 0.6
     assert evaluation.oracle is None
 

@@ -25,7 +25,6 @@ with ProcessTree(Path(sys.argv[1])) as tree:
 def test_processes_end_when_the_demo_is_killed_or_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     demo = subprocess.Popen([sys.executable, "-c", TREE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with demo:
-        assert demo.stdout is not None
         assert demo.stdout.readline() == "started\n"
         children = psutil.Process(demo.pid).children(recursive=True)
         assert len(children) == 4

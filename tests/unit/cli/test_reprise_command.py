@@ -32,7 +32,6 @@ def subcommands() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for name in command.list_commands(context):
         part = command.get_command(context, name)
-        assert part is not None
         found.append((name,))
         if isinstance(part, click.Group):
             found += [(name, inner) for inner in part.list_commands(click.Context(part))]
@@ -44,7 +43,6 @@ def options_of(arguments: tuple[str, ...]) -> list[click.Option]:
     for argument in arguments:
         assert isinstance(part, click.Group)
         part = part.get_command(click.Context(part), argument)
-    assert part is not None
     return [
         parameter for parameter in part.get_params(click.Context(part)) if isinstance(parameter, click.Option)
     ]

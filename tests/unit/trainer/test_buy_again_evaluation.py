@@ -58,7 +58,6 @@ def test_a_ranking_by_recency_is_the_last_purchase_order_and_is_judged_by_the_ne
             *(("d", "x", -5), ("d", "x", 3)),  # one product
         ),
     )
-    assert report is not None
     assert (report.users, report.products) == (2, 5)
     model = report.rankings["model"]
     assert model["AUC within user"][0].value == pytest.approx((0 + 1) / 2)
@@ -79,7 +78,6 @@ def test_purchases_and_the_length_of_lists_are_the_plans(tmp_path: Path) -> None
     bought = purchases(*(("a", product, -day) for day, product in enumerate("xyz", 1)), ("a", "x", 3))
     orders = [replace(event, event_type="order") for event in bought]
     report = evaluated(tmp_path, [*orders, replace(bought[0], event_id="other", product_id="other")], plan)
-    assert report is not None
     assert (report.users, report.products) == (1, 2)
 
 

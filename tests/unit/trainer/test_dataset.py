@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,14 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.event_files.schema import EVENT_SCHEMA
+from reprise.events import Event
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.history import count_anomalies
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
-from support.labelled_rows import SETTINGS
+from support.histories import event_table
+from support.labelled_rows import DAY_US, SETTINGS
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+START_US = 1_767_225_600_000_000  # 2026-01-01
 # day, user, type: two users of one product, the last two days without a label
 HISTORY = [
     (0, "u1", "view"), (1, "u1", "purchase"), (1, "u2", "view"), (4, "u1", "view"), (6, "u2", "purchase"),
@@ -25,15 +26,16 @@ HISTORY = [
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     events = [
-        {
-            "event_id": f"e{number}", "user_id": user, "product_id": "p", "event_type": kind, "amount": None,
-            "timestamp": START + timedelta(days=day), "metadata": None,
-        }
+        Event(f"e{number}", user, "p", kind, START_US + day * DAY_US)
         for number, (day, user, kind) in enumerate(HISTORY)
-    ]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(events, schema=EVENT_SCHEMA), tmp_path / "events.parquet")
+    ]
+    pq.write_table(event_table(events), tmp_path / "events.parquet")
     write_rows(tmp_path)
     return tmp_path
+
+
+def instants(days: Iterable[int]) -> pa.Array:
+    return pa.array([START_US + day * DAY_US for day in days], pa.timestamp("us", tz="UTC"))
 
 
 def write_rows(folder: Path, **columns: Any) -> None:
@@ -42,9 +44,7 @@ def write_rows(folder: Path, **columns: Any) -> None:
         "event_id": [f"e{number}" for number in range(count)],
         "user_id": [user for _, user, _ in HISTORY],
         "product_id": ["p"] * count,
-        "timestamp": pa.array(
-            [START + timedelta(days=day) for day, _, _ in HISTORY], pa.timestamp("us", tz="UTC")
-        ),
+        "timestamp": instants(day for day, _, _ in HISTORY),
         "first": [float(number) for number in range(count)],
         "second": pa.array([None if number % 2 else 0.1 * number for number in range(count)], pa.float64()),
         "asked": ["before"] * count,
@@ -88,14 +88,12 @@ def test_recency_is_the_days_since_the_pairs_last_earlier_purchase(folder: Path)
 
 
 def test_past_purchases_are_those_strictly_before_each_row(folder: Path) -> None:
-    purchases = [(START + timedelta(days=day), user) for day, user, kind in HISTORY if kind == "purchase"]
     table, _ = load(folder)
-    for row, (day, user, _) in enumerate(HISTORY[: len(table)]):
-        now = START + timedelta(days=day)
+    for row, (now, user, _) in enumerate(HISTORY[: len(table)]):
         by_user: dict[str, list[float]] = {}
-        for at, buyer in purchases:
-            if at < now:
-                by_user.setdefault(buyer, []).append((now - at) / timedelta(days=1))
+        for day, buyer, kind in HISTORY:
+            if kind == "purchase" and day < now:
+                by_user.setdefault(buyer, []).append(now - day)
         own = by_user.get(user, [])
         bought = [len(own), max(own), 0.0] if own else [np.nan] * 3
         sold = [
@@ -124,7 +122,6 @@ def test_idle_rows_need_no_truth_and_rows_after_an_event_have_that_of_the_event(
     lines = [f"e{number},0.{number}" for number in range(8) if number != 3]
     (folder / "truth.csv").write_text("\n".join(["event_id,probability", *lines]))
     table, _ = load(folder, truth=folder / "truth.csv")
-    assert table.truth is not None
     assert table.truth.tolist() == pytest.approx([0.0, 0.1, 0.2, np.nan, 0.4, 0.5], nan_ok=True)
     assert table.asked.tolist() == [0, 0, 1, 2, 0, 0]
     assert len(table.at_events) == 4
@@ -140,7 +137,6 @@ def test_truth_is_joined_by_event(folder: Path, name: str) -> None:
     else:
         pq.write_table(content, folder / name)
     table, _ = load(folder, truth=folder / name)
-    assert table.truth is not None
     assert table.truth.tolist() == [n / 10 for n in range(6)]
 
 
@@ -164,45 +160,34 @@ def test_truth_that_does_not_fit_is_refused(folder: Path, content: str, message:
     assert message in str(refused.value)
 
 
-def test_missing_truth_file_is_named(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        ({"label": pa.nulls(len(HISTORY), pa.bool_())}, TrainingRefusedError, "old enough"),
+        ({"first": [1e300] * len(HISTORY)}, RowsError, "input first: 1e"),
+        ({"timestamp": instants([0, 1, 1, 9, 6, 8, 9, 10])}, RowsError, "not in the order"),
+    ],
+    ids=["no label", "a number beyond float32", "not in order"],
+)
+def test_rows_that_cannot_be_used_are_refused(
+    folder: Path, rows: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    write_rows(folder, **rows)
+    with pytest.raises(error, match=message):
+        load(folder)
+
+
+def test_missing_files_and_inputs_are_named(folder: Path) -> None:
     with pytest.raises(TruthError, match=r"none\.csv: no such file"):
         load(folder, truth=folder / "none.csv")
-
-
-def test_history_without_any_label_is_refused(folder: Path) -> None:
-    write_rows(folder, label=pa.nulls(len(HISTORY), pa.bool_()))
-    with pytest.raises(TrainingRefusedError, match="old enough"):
-        load(folder)
-
-
-def test_number_beyond_float32_names_its_input(folder: Path) -> None:
-    write_rows(folder, first=[1e300] * len(HISTORY))
-    with pytest.raises(RowsError, match="input first: 1e"):
-        load(folder)
-
-
-def test_missing_input_is_named(folder: Path) -> None:
     with pytest.raises(RowsError, match="input third is missing"):
         load(folder, inputs=("first", "third"))
 
 
-def test_rows_out_of_order_are_refused(folder: Path) -> None:
-    days = [0, 1, 1, 9, 6, 8, 9, 10]
-    stamps = pa.array([START + timedelta(days=day) for day in days], pa.timestamp("us", tz="UTC"))
-    write_rows(folder, timestamp=stamps)
-    with pytest.raises(RowsError, match="not in the order"):
-        load(folder)
-
-
 def test_anomalies_are_counted(folder: Path) -> None:
-    events = pq.read_table(folder / "events.parquet").to_pylist()
-    first, second, third = (event for event in events if event["event_type"] == "purchase")
-    first["amount"], second["amount"] = 0.0, 5.0
-    pq.write_table(
-        pa.Table.from_pylist([*events, {**second, "event_id": "again"}], schema=EVENT_SCHEMA),
-        folder / "events.parquet",
-    )
-    assert third["amount"] is None
     path = folder / "events.parquet"
+    bought = (("a", 0, 5.0), ("again", 0, 5.0), ("b", 1, 0.0), ("c", 2, None))
+    events = [Event(name, "u", "p", "purchase", START_US + at, amount) for name, at, amount in bought]
+    pq.write_table(event_table(events), path)
     assert list(count_anomalies(path, "purchase", "200MiB").values()) == [1, 1, 1]
     assert list(count_anomalies(path, "order", "200MiB").values()) == [0, 0, 1]

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -5,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reprise.bundle import KindVerdict
 from reprise.evaluation.poisson_gamma import PastPurchases
 from reprise.evaluation.time_split import Span, TimeSplit
 from reprise.features.request_kinds import ONE_KIND, KindColumns
@@ -36,18 +36,12 @@ def fitted() -> FittedModel:
 
 def test_model_beats_both_baselines_and_nears_the_oracle(fitted: FittedModel) -> None:
     for report in (fitted.evaluation.overall, fitted.evaluation.repeat_candidates):
-        assert report is not None
-        assert report.oracle is not None
-        assert report.model.roc_auc is not None
-        assert report.oracle.roc_auc is not None
         for baseline in report.baselines.values():
-            assert baseline.roc_auc is not None
             assert report.model.roc_auc > baseline.roc_auc + 0.03
             assert report.model.log_loss < baseline.log_loss
         assert report.model.roc_auc < report.oracle.roc_auc + 0.01
     overall = fitted.evaluation.overall
     assert overall.baselines["prevalence"].roc_auc == 0.5
-    assert overall.share_of_achievable is not None
     assert overall.share_of_achievable > 0.85
 
 
@@ -62,7 +56,6 @@ def test_probabilities_are_calibrated_despite_balanced_classes(fitted: FittedMod
 def test_intervals_enclose_the_scores_and_are_wider_of_fewer_rows(fitted: FittedModel) -> None:
     reports = {"overall": fitted.evaluation.overall, "repeat_candidates": fitted.evaluation.repeat_candidates}
     for name, report in reports.items():
-        assert report is not None
         for score, interval in fitted.intervals[name].items():
             assert interval.value == pytest.approx(getattr(report.model, score))
             assert 0 < interval.upper - interval.lower < 0.2
@@ -80,12 +73,9 @@ def test_intervals_are_over_users_not_rows(fitted: FittedModel) -> None:
 
 
 def test_repeat_candidates_are_the_rows_with_an_earlier_purchase(fitted: FittedModel) -> None:
-    repeat = fitted.evaluation.repeat_candidates
-    assert repeat is not None
-    assert repeat.rows == int(fitted.predictions.rows.repeat_candidates.sum())
-    assert repeat.positives == int(
-        fitted.predictions.rows.labels[fitted.predictions.rows.repeat_candidates].sum()
-    )
+    rows, repeat = fitted.predictions.rows, fitted.evaluation.repeat_candidates
+    labels = rows.labels[rows.repeat_candidates]
+    assert (repeat.rows, repeat.positives) == (len(labels), labels.sum())
 
 
 def test_evaluation_rows_come_last_and_are_all_counted(fitted: FittedModel) -> None:
@@ -178,6 +168,8 @@ def test_stated_confidence_is_right_on_later_rows_of_every_kind(asked_model: Fit
         edges, confidences = np.array(verdict.edges), np.array(verdict.confidences)
         stated = confidences[np.searchsorted(edges, probabilities, side="right")]
         predicted = probabilities >= verdict.threshold
+        counted = verdict.true_positives + verdict.false_positives
+        counted += verdict.true_negatives + verdict.false_negatives
         if verdict.pooled:
             continue
         for side in (predicted, ~predicted):
@@ -185,20 +177,11 @@ def test_stated_confidence_is_right_on_later_rows_of_every_kind(asked_model: Fit
             for least in np.quantile(stated[own], [0.0, 0.5, 0.9]):
                 tail = own & (stated >= least)
                 share = (predicted == later.labels)[tail].mean()
-                judged = max(100, tail.sum() * sum(counts(verdict)) / (kinds == number).sum())
+                judged = max(100, tail.sum() * counted / (kinds == number).sum())
                 error = np.sqrt(max(share * (1 - share), 0.01) * (1 / tail.sum() + 1 / judged))
                 assert abs(share - least) < 4 * error, (number, least, share)
                 checked += 1
     assert checked > 20
-
-
-def counts(verdict: KindVerdict) -> tuple[int, ...]:
-    return (
-        verdict.true_positives,
-        verdict.false_positives,
-        verdict.true_negatives,
-        verdict.false_negatives,
-    )
 
 
 def test_each_kind_has_its_threshold_by_the_rule(asked_model: FittedModel) -> None:
@@ -228,13 +211,11 @@ def test_importances_rank_what_made_the_labels(fitted: FittedModel) -> None:
 @pytest.mark.soak
 def test_same_rows_and_seed_make_the_same_model_and_report(fitted: FittedModel) -> None:
     again = fit(*make_table(), jobs=1)
-    assert again.published.graph == fitted.published.graph
     assert again.evaluated.graph == fitted.evaluated.graph
-    assert again.evaluation == fitted.evaluation
-    assert again.importances == fitted.importances
-    assert again.published.thresholds == fitted.published.thresholds
-    assert again.verdicts == fitted.verdicts
-    assert again.published.parity == fitted.published.parity
+    for name in ("graph", "thresholds", "parity"):
+        assert getattr(again.published, name) == getattr(fitted.published, name)
+    for name in ("evaluation", "importances", "verdicts"):
+        assert getattr(again, name) == getattr(fitted, name)
     assert fit(*make_table(), seed=2).published.graph != fitted.published.graph
 
 
@@ -242,12 +223,10 @@ def test_fixed_threshold_is_used_for_everyone() -> None:
     table, split = make_table(4_000, truth=False)
     model = fit(table, split, threshold=0.4, cv_folds=0)
     assert model.published.thresholds == model.evaluated.thresholds == Thresholds(0.4, (0.4,) * 6)
-    assert model.evaluation.overall.oracle is None
-    assert model.evaluation.overall.share_of_achievable is None
-    called = model.predictions.by_scorer["model"] >= 0.4
-    assert model.evaluation.overall.model.precision == pytest.approx(
-        model.predictions.rows.labels[called].mean()
-    )
+    overall, predictions = model.evaluation.overall, model.predictions
+    assert (overall.oracle, overall.share_of_achievable) == (None, None)
+    called = predictions.rows.labels[predictions.by_scorer["model"] >= 0.4]
+    assert overall.model.precision == pytest.approx(called.mean())
 
 
 def test_threshold_follows_the_rule_on_out_of_time_rows() -> None:
@@ -262,7 +241,6 @@ def test_threshold_follows_the_rule_on_out_of_time_rows() -> None:
 def test_precision_that_no_threshold_reaches_is_refused() -> None:
     table, split = make_table(4_000)
     rows, labels = split.calibration.rows(table.timestamps_us), table.labels.copy()
-    assert table.truth is not None
     labels[rows] = table.truth[rows] < np.median(table.truth[rows])
     with pytest.raises(TrainingRefusedError, match="no threshold satisfies precision:1"):
         fit(replace(table, labels=labels), split, threshold_rule="precision:1", cv_folds=0)
@@ -275,32 +253,40 @@ def test_shuffled_labels_are_not_learnt() -> None:
     assert model.evaluation.overall.model.roc_auc == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize(("label", "message"), [(False, "in none of"), (True, "in all of")])
-def test_one_class_is_refused(label: bool, message: str) -> None:
+def all_labels(label: bool) -> Callable[[Dataset, TimeSplit], Dataset]:
+    return lambda table, _: replace(table, labels=np.full(len(table), label))
+
+
+def three_purchases_at_last(table: Dataset, split: TimeSplit) -> Dataset:
+    labels, rows = table.labels.copy(), split.evaluation.rows(table.timestamps_us)
+    labels[rows] = np.arange(rows.stop - rows.start) < 3
+    return replace(table, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        pytest.param(all_labels(False), "only one class: in none of.*within 10d", id="no purchases"),
+        pytest.param(all_labels(True), "only one class: in all of.*within 10d", id="nothing else"),
+        pytest.param(
+            three_purchases_at_last, r"evaluation span has .* rows, of which 3 were followed", id="too few"
+        ),
+        pytest.param(
+            lambda table, split: table.within(split.train), "calibration span has 0 rows", id="no rows"
+        ),
+    ],
+)
+def test_labels_that_cannot_be_learnt_from_are_refused_with_a_remedy(
+    changed: Callable[[Dataset, TimeSplit], Dataset], message: str
+) -> None:
     table, split = make_table(2_000)
-    with pytest.raises(TrainingRefusedError, match=f"only one class: {message}.*within 10d") as refused:
-        fit(replace(table, labels=np.full(len(table), label)), split)
+    with pytest.raises(TrainingRefusedError, match=message) as refused:
+        fit(changed(table, split), split)
     assert "--horizon" in refused.value.remedy
 
 
-def test_too_few_purchases_in_a_span_are_refused_with_their_number() -> None:
-    table, split = make_table(4_000)
-    labels = table.labels.copy()
-    rows = split.evaluation.rows(table.timestamps_us)
-    labels[rows] = False
-    labels[rows.start : rows.start + 3] = True
-    with pytest.raises(TrainingRefusedError, match=r"evaluation span has .* rows, of which 3 were followed"):
-        fit(replace(table, labels=labels), split)
-
-
-def test_span_without_rows_is_refused() -> None:
-    table, split = make_table(4_000)
-    kept = table.timestamps_us < split.calibration.start_us
-    with pytest.raises(TrainingRefusedError, match="calibration span has 0 rows"):
-        fit(table.subset(kept), split)
-
-
 def test_largest_leaf_among_equals_is_chosen() -> None:
+    assert list(LEAF_ROWS) == sorted(LEAF_ROWS, reverse=True)
     table, _ = make_table(3_000)
     selection = choose_parameters(table, 2, seed=0, jobs=1, leaf_rows=(100, 99))
     assert selection.parameters.leaf_rows == selection.parameters.repeat_leaf_rows == 100
@@ -319,10 +305,6 @@ def test_one_forest_for_all_pairs_has_the_leaf_size_that_is_best_over_all() -> N
     assert all(not score.repeat_aucs for score in selection.candidates)
 
 
-def test_leaf_sizes_go_from_large_to_small() -> None:
-    assert list(LEAF_ROWS) == sorted(LEAF_ROWS, reverse=True)
-
-
 def test_each_group_of_pairs_has_its_own_leaf_size() -> None:
     """Half of the rows have a noisy linear trend, the others a fine pattern that large leaves cannot follow."""
     rng = np.random.default_rng(0)
@@ -332,13 +314,10 @@ def test_each_group_of_pairs_has_its_own_leaf_size() -> None:
     labels = rng.random(len(table)) < np.where(purchases > 0, pattern, trend)
     inputs = np.column_stack((purchases, position)).astype(np.float32)
     columns = KindColumns(purchases=0)
-    chosen = choose_parameters(
-        replace(table, inputs=inputs, labels=labels), 3, columns, seed=0, jobs=1
-    ).parameters
+    changed = replace(table, inputs=inputs, labels=labels)
+    chosen = choose_parameters(changed, 3, columns, seed=0, jobs=1).parameters
     assert chosen.leaf_rows > chosen.repeat_leaf_rows
-    grown = grow_split_forest(
-        replace(table, inputs=inputs, labels=labels), columns, replace(chosen, trees=2), seed=0, jobs=1
-    )
+    grown = grow_split_forest(changed, columns, replace(chosen, trees=2), seed=0, jobs=1)
     assert [forest.min_samples_leaf for forest in grown.parts] == [chosen.leaf_rows, chosen.repeat_leaf_rows]
 
 
@@ -381,9 +360,8 @@ def test_learning_curve_rises_with_the_rows_and_ends_at_all_of_them() -> None:
     table, split = make_table(4_000)
     train, evaluation = table.within(split.train), table.within(split.evaluation)
     curve = learning_curve(train, split.train, evaluation, ForestParameters(trees=10), ONE_KIND, SETTINGS)
-    assert [point.rows for point in curve][-1] == len(train)
-    assert {point.part: point.rows for point in curve}["10% of the rows"] == len(train) // 10
-    latest = {point.part: point for point in curve}["latest 50% of the time"]
-    assert latest.rows == pytest.approx(len(train) / 2, rel=0.1)
+    rows = {point.part: point.rows for point in curve}
+    assert (rows["10% of the rows"], curve[-1].rows) == (len(train) // 10, len(train))
+    assert rows["latest 50% of the time"] == pytest.approx(len(train) / 2, rel=0.1)
     assert curve[0].overall < curve[-1].overall
     assert curve[0].repeat_candidates < curve[-1].repeat_candidates

@@ -25,7 +25,6 @@ def test_no_threshold_has_a_better_f1(rows: list[tuple[bool, int]]) -> None:
         return float(2 * (predicted & labels).sum() / (predicted.sum() + labels.sum()))
 
     chosen = choose_threshold("f1", labels, scores)
-    assert chosen is not None
     assert f1(chosen) == pytest.approx(max(map(f1, every)))
     assert chosen not in scores[scores != scores.min()]
 
@@ -54,7 +53,6 @@ def test_top_takes_no_more_than_its_share_unless_the_first_are_tied(
 ) -> None:
     labels, scores, every = arrays(rows)
     chosen = choose_threshold(f"top:{percent}%", labels, scores)
-    assert chosen is not None
     shares = [float((scores >= threshold).mean()) for threshold in every]
     allowed = [share for share in shares if 0 < share <= percent / 100]
     assert (scores >= chosen).mean() == max(allowed, default=float((scores == scores.max()).mean()))
