@@ -51,10 +51,12 @@ def printed(**changed: Any) -> str:
         },
     }
     result = DemoResult(
-        evaluation={"overall": {"model": measures, "baselines": {}, "rows": 10}, "questions": {}},
-        backtests=changed.get("backtests", []),
-        backtests_ended="the history is too short",
-        ranking=changed.get("ranking", ranking),
+        metadata={
+            "evaluation": {"overall": {"model": measures, "baselines": {}, "rows": 10}, "questions": {}},
+            "backtests": changed.get("backtests", []),
+            "backtests_ended": "the history is too short",
+            "buy_again": changed.get("ranking", ranking),
+        },
         demand={**demand, **changed.get("demand", {})},
         retention=changed.get("retention", RETENTION),
         comparisons=(),

@@ -1,6 +1,6 @@
 """The report that the demo ends with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from reprise.cli.demo.ab_test import result_lines
 from reprise.features.parity.comparison import Comparison
+from reprise.reports.html import number, percent
 
 _REORDERED = 5
 
@@ -20,10 +21,7 @@ _REORDERED = 5
 class DemoResult:
     """All results of the demo."""
 
-    evaluation: Mapping[str, Any]
-    backtests: Sequence[Mapping[str, Any]]
-    backtests_ended: str | None
-    ranking: Mapping[str, Any] | None
+    metadata: Mapping[str, Any]  # ``metadata.json`` of the model
     demand: Mapping[str, Any]
     retention: Mapping[str, Any] | None
     comparisons: tuple[Comparison, ...]
@@ -41,7 +39,7 @@ class DemoResult:
     @property
     def failures(self) -> list[str]:
         """Each check that failed, as a sentence."""
-        overall = self.evaluation["overall"]
+        overall = self.metadata["evaluation"]["overall"]
         model = overall["model"]["roc_auc"]
         found = [
             f"the model's AUC {model:.3f} does not beat {name}'s {measures['roc_auc']:.3f}"
@@ -67,7 +65,7 @@ def print_report(
     )
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    overall = result.evaluation["overall"]
+    evaluation, overall = result.metadata["evaluation"], result.metadata["evaluation"]["overall"]
     baselines = ", ".join(f"{name} {m['roc_auc']:.3f}" for name, m in overall["baselines"].items())
     oracle = f", oracle {overall['oracle']['roc_auc']:.3f}" if overall.get("oracle") else ""
     table.add_row(
@@ -76,8 +74,8 @@ def print_report(
         f" (baselines: {baselines}{oracle})",
     )
     table.add_row("", _gap(overall))
-    table.add_row("calibration", _calibration(result.evaluation))
-    for line in _backtest_lines(result):
+    table.add_row("calibration", _calibration(evaluation))
+    for line in _backtest_lines(result.metadata):
         table.add_row("backtest", line)
     for comparison in result.comparisons:
         table.add_row(
@@ -98,25 +96,23 @@ def print_report(
     console.print()
     console.print(table)
     console.print("\n[bold]A real prediction[/bold]")
-    console.print(
-        f"POST {addresses['predictor']}/predict  {orjson.dumps(result.request).decode()}", highlight=False
-    )
-    console.print(orjson.dumps(result.response, option=orjson.OPT_INDENT_2).decode(), highlight=False)
+    console.print(f"POST {addresses['predictor']}/predict  {orjson.dumps(result.request).decode()}")
+    console.print(orjson.dumps(result.response, option=orjson.OPT_INDENT_2).decode())
     _print_buy_again(console, addresses["predictor"], result.buy_again)
     _print_reorder(console, result.demand)
     console.print("\n[bold]How good these answers were[/bold]")
     for name, line in (
-        ("buy again", _ranking_line(result.ranking)),
+        ("buy again", _ranking_line(result.metadata["buy_again"])),
         ("demand", _demand_line(result.demand)),
         ("retention", _retention_line(result.retention)),
     ):
-        console.print(f"  {name:12} {line}", highlight=False)
+        console.print(f"  {name:12} {line}")
     console.print("\n[bold]Where to look next[/bold]")
-    console.print(f"  {'API':12} {addresses['predictor']}/docs", highlight=False)
+    console.print(f"  {'API':12} {addresses['predictor']}/docs")
     for name, path in files.items():
-        console.print(f"  {name:12} {path}", highlight=False, soft_wrap=True)
+        console.print(f"  {name:12} {path}", soft_wrap=True)
     for failure in result.failures:
-        console.print(f"[bold red]failed:[/bold red] {failure}", highlight=False)
+        console.print(f"[bold red]failed:[/bold red] {failure}")
 
 
 def _gap(overall: Mapping[str, Any]) -> str:
@@ -136,13 +132,13 @@ def _calibration(evaluation: Mapping[str, Any]) -> str:
     return f"mean gap between predicted and observed rate: {'; '.join(errors)}"
 
 
-def _backtest_lines(result: DemoResult) -> list[str]:
+def _backtest_lines(metadata: Mapping[str, Any]) -> list[str]:
     """Return what a model as of an earlier date was worth in its first label window in service."""
-    if not result.backtests:
-        return [f"none: {result.backtests_ended}"]
-    test = result.backtests[0]
+    if not metadata["backtests"]:
+        return [f"none: {metadata['backtests_ended']}"]
+    test = metadata["backtests"][0]
     overall, repeat = test["evaluation"]["overall"], test["evaluation"]["repeat_candidates"]
-    auc, before = overall["model"]["roc_auc"], _number(repeat and repeat["model"]["roc_auc"])
+    auc, before = overall["model"]["roc_auc"], _auc(repeat and repeat["model"]["roc_auc"])
     line = f"a model as of {test['start'][:10]}, judged until {test['end'][:10]}: AUC {auc:.3f}, bought before {before}"
     if overall.get("oracle"):
         oracle = overall["oracle"]["roc_auc"]
@@ -152,24 +148,20 @@ def _backtest_lines(result: DemoResult) -> list[str]:
 
 def _print_buy_again(console: Console, predictor: str, answer: Mapping[str, Any]) -> None:
     console.print("\n[bold]What to show a real user[/bold]")
-    console.print(f"GET {predictor}/users/{answer['user_id']}/buy-again?limit=5", highlight=False)
+    console.print(f"GET {predictor}/users/{answer['user_id']}/buy-again?limit=5")
     for each in answer["results"]:
         days, last = each["due_in_days"], each["last_purchase"][:10]
         due = "unknown" if days is None else f"in {days:.0f} days" if days >= 0 else f"{-days:.0f} days ago"
         line = f"{each['probability']:6.1%}  {each['product_id']:12} bought {last}, due {due}"
-        console.print(f"  {line}", highlight=False)
+        console.print(f"  {line}")
 
 
 def _print_reorder(console: Console, demand: Mapping[str, Any]) -> None:
     until = datetime.fromisoformat(demand["at"]) + timedelta(seconds=demand["horizon_seconds"])
     console.print(f"\n[bold]What to reorder first, until {until:%Y-%m-%d}[/bold]")
     for row in demand["by_revenue"][:_REORDERED]:
-        line = f"{row['product_id']:12} stock up to {_bound(row):>5}, expected {row['units']:.0f}"
-        console.print(f"  {line}, revenue {row['revenue']:,.0f}", highlight=False)
-
-
-def _bound(row: Mapping[str, Any]) -> str:
-    return "–" if row["units_high"] is None else f"{row['units_high']:,.0f}"
+        line = f"{row['product_id']:12} stock up to {number(row['units_high'], ',.0f'):>5}, expected {row['units']:.0f}"
+        console.print(f"  {line}, revenue {row['revenue']:,.0f}")
 
 
 def _ranking_line(ranking: Mapping[str, Any] | None) -> str:
@@ -187,11 +179,11 @@ def _demand_line(demand: Mapping[str, Any]) -> str:
         return "the history is too short for a backtest"
     test = demand["backtests"][-1]
     others = (
-        f"seasonal-naive {_share(test['seasonal_naive'])}, moving average {_share(test['moving_average'])}"
+        f"seasonal-naive {percent(test['seasonal_naive'])}, moving average {percent(test['moving_average'])}"
     )
-    covered = f"{_share(test['covered'])} of the products in the interval"
+    covered = f"{percent(test['covered'])} of the products in the interval"
     note = "; the model has learnt from it" if test["in_sample"] else ""
-    return f"WAPE from {test['at'][:10]} {_share(test['wape'])} ({others}), {covered}{note}"
+    return f"WAPE from {test['at'][:10]} {percent(test['wape'])} ({others}), {covered}{note}"
 
 
 def _retention_line(retention: Mapping[str, Any] | None) -> str:
@@ -200,15 +192,11 @@ def _retention_line(retention: Mapping[str, Any] | None) -> str:
     if not retention["backtests"]:
         return "the history is too short for a backtest"
     test = retention["backtests"][-1]
-    ranked = f"ROC AUC {_number(test['roc_auc'])} (by recency {_number(test['recency_roc_auc'])})"
+    ranked = f"ROC AUC {_auc(test['roc_auc'])} (by recency {_auc(test['recency_roc_auc'])})"
     bought = f"{test['expected_buyers']:,.0f} of {test['users']:,} users expected to buy, {test['buyers']:,} bought"
     note = "; the model has learnt from it" if test["in_sample"] else ""
     return f"from {test['at'][:10]} {ranked}, {bought}{note}"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+def _auc(value: float | None) -> str:
+    return number(value, ".3f")

@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,16 +19,16 @@ from rich.console import Console
 
 from reprise.bundle import BundleStore
 from reprise.cli.demo import ab_test, commands
-from reprise.cli.demo.event_log import commit_end_offsets, streamed_events
 from reprise.cli.demo.latency import measure_freshness, measure_predictions, wait_ready
 from reprise.cli.demo.parity import compare_online
 from reprise.cli.demo.processes import ProcessTree
 from reprise.cli.demo.report import DemoResult, print_report
 from reprise.cli.demo.waiting import NotReadyError, wait_until
+from reprise.events import Event, InvalidEventError, decode_event
 from reprise.features.discovery.definition import load_definition
 from reprise.features.parity.check import check_parity
 from reprise.features.plan import Plan
-from reprise.log import EventLogSettings
+from reprise.log import EVENTS, EventLogSettings, LogConsumer, open_consumer
 from reprise.runtime.signals import interrupt_on_signals
 
 _PREDICTIONS = 2_000
@@ -37,6 +38,8 @@ _REFERENCE_ROWS = 60
 _CAUGHT_UP_SECONDS = 30.0
 _AB_PAIRS = 20_000
 _RECENT_EVENTS = 20_000
+_MAX_RECORDS = 10_000
+_LOG_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class _Demo:
             show(f"• creating the topics in Kafka at {self.log.kafka_servers}")
             self.run("topics")
         materializer = f"{self.group}-materializer"
-        commit_end_offsets(self.log, (materializer, f"{self.group}-check"))
+        _commit_end_offsets(self.log, (materializer, f"{self.group}-check"))
         self.addresses = commands.start_services(
             tree, self.paths, options, self.redis_port, options.rate, materializer
         )
@@ -140,7 +143,7 @@ class _Demo:
         tree.check()
         time.sleep(max(0.0, self.options.live - (time.monotonic() - streaming_since)))
         tree.stop("producer")
-        streamed = streamed_events(self.log, f"{self.group}-check")
+        streamed = _streamed_events(self.log, f"{self.group}-check")
         folded = self._wait_folded(len(streamed))
         plan = Plan.load(paths.plan)
         definition = load_definition(paths.repository)
@@ -150,12 +153,8 @@ class _Demo:
             client, addresses["predictor"], plan, paths.history, streamed, [*pairs[:_ONLINE_ROWS], *unknown]
         )
         demand, retention = self._nightly()
-        metadata: Mapping[str, Any] = orjson.loads((paths.bundle / "metadata.json").read_bytes())
         return DemoResult(
-            evaluation=metadata["evaluation"],
-            backtests=metadata["backtests"],
-            backtests_ended=metadata["backtests_ended"],
-            ranking=metadata["buy_again"],
+            metadata=orjson.loads((paths.bundle / "metadata.json").read_bytes()),
             demand=demand,
             retention=retention,
             comparisons=(*offline.comparisons, online),
@@ -185,7 +184,7 @@ class _Demo:
         self.console.print(
             "\nThe platform keeps running: streaming, folding, predicting. Ctrl-C stops all of it."
         )
-        self.console.print(f"  {'status page':12} {status}", highlight=False)
+        self.console.print(f"  {'status page':12} {status}")
         while True:
             self.tree.check()
             time.sleep(0.5)
@@ -254,3 +253,33 @@ class _Demo:
 
 def _last_line(output: str) -> str:
     return next((line for line in reversed(output.splitlines()) if line.strip()), "")
+
+
+def _commit_end_offsets(log: EventLogSettings, groups: Iterable[str]) -> None:
+    """Commit the end offsets for these groups, so that they read only new records."""
+    for group in groups:
+        with closing(open_consumer(log, EVENTS, group)) as consumer:
+            assigned = partial(_poll, consumer, 1, {})
+            wait_until(assigned, _LOG_SECONDS, "the event log assigned no partitions", every=0)
+            consumer.commit(consumer.end_offsets())
+
+
+def _streamed_events(log: EventLogSettings, group: str) -> list[Event]:
+    """Return the distinct valid events that the group has not read yet."""
+    events: dict[str, Event] = {}
+    with closing(open_consumer(log, EVENTS, group)) as consumer:
+
+        def all_read() -> bool:
+            return _poll(consumer, _MAX_RECORDS, events) and consumer.positions() == consumer.end_offsets()
+
+        wait_until(all_read, _LOG_SECONDS, "the event log did not return its events", every=0)
+    return list(events.values())
+
+
+def _poll(consumer: LogConsumer, max_records: int, events: dict[str, Event]) -> bool:
+    for records in consumer.poll(max_records, 0.2).values():
+        for record in records:
+            with suppress(InvalidEventError):
+                event = decode_event(record.value)
+                events.setdefault(event.event_id, event)
+    return len(consumer.assignment) == consumer.partitions
