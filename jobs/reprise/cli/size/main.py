@@ -68,13 +68,13 @@ def command(zones: int, utilization: float, bench: Path | None, as_json: bool, *
     loss of a zone, and says how late events would be.
     """
     from reprise.cli.size.report import Report
-    from reprise.cli.size.unit_costs import FigureError, UnitCosts
+    from reprise.cli.size.unit_costs import UnitCosts
 
     costs = UnitCosts()
     if bench is not None:
         try:
             costs = UnitCosts.of(json.loads(bench.read_bytes()))
-        except (FigureError, ValueError) as error:
+        except ValueError as error:
             raise click.BadParameter(f"{bench}: {error}", param_hint="--bench") from None
     report = Report.of(Load(**load), costs, Margins(utilization=utilization, zones=zones))
     click.echo(json.dumps(asdict(report), indent=2) if as_json else str(report))

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from reprise.runtime.exceptions import RepriseError
-
 _FIGURES = {
     "predictor_us": "predictor.figures.predictor_processor_us",
     "materializer_us": "size.materializer_us_per_event",
@@ -23,10 +21,6 @@ _FIGURES = {
     "spark_us": "scale.spark_us_per_event",
 }
 """Path of the figure of each cost that is one."""
-
-
-class FigureError(RepriseError):
-    """A file of figures lacks one, or it is not a positive number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,11 @@ class UnitCosts:
 
     @classmethod
     def of(cls, figures: Any) -> Self:
-        """Return the costs of the figures of ``make bench``; raises ``FigureError``."""
+        """Return the costs of the figures of ``make bench``.
+
+        Raises:
+            ValueError: A figure is missing, or not a positive number.
+        """
         append_us = 1e6 / _figure(figures, "stream.producer_events_per_second")
         return cls(
             producer_us=_figure(figures, "predictor.figures.empty_endpoint_processor_us") + append_us,
@@ -64,5 +62,5 @@ def _figure(figures: Any, path: str) -> float:
     for name in path.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     if not isinstance(found, int | float) or found <= 0:
-        raise FigureError(f"figure {path}: expected a positive number, got {found!r}")
+        raise ValueError(f"figure {path}: expected a positive number, got {found!r}")
     return float(found)
