@@ -22,7 +22,7 @@ from reprise.features.plan import Plan
 from reprise.features.request_kinds import KindColumns
 from reprise.features.training_rows import build_training_rows
 from reprise.trainer.data.dataset import Dataset, load_dataset
-from reprise.trainer.evaluation.baselines import fit_rate
+from reprise.trainer.evaluation.baselines import binned_rates
 from reprise.trainer.model.beta_calibration import fit_kind_calibration, recency_weights
 from reprise.trainer.model.forest import ForestParameters, grow_split_forest
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, build_graph, score_rows
@@ -73,7 +73,7 @@ def main() -> None:
         for span in (split.train, split.calibration, split.evaluation)
     )
     evaluation, columns = evaluation.at_events, KindColumns.of(plan)
-    recency = fit_rate(train.recency_days, train.labels).predict(evaluation.recency_days)
+    recency = binned_rates(train.recency_days, train.labels, evaluation.recency_days)
     print(
         f"{len(train):,} rows to train, {len(evaluation):,} to evaluate, ROC AUC of recency alone "
         f"{roc_auc_score(evaluation.labels, recency):.4f}, oracle "

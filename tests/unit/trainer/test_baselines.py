@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from reprise.evaluation.poisson_gamma import PastPurchases, poisson_gamma
-from reprise.trainer.evaluation.baselines import fit_rate
+from reprise.trainer.evaluation.baselines import binned_rates
 
 
 def test_recency_learns_a_cycle_and_the_rate_of_pairs_never_bought() -> None:
@@ -11,21 +11,21 @@ def test_recency_learns_a_cycle_and_the_rate_of_pairs_never_bought() -> None:
     days = random.uniform(0, 90, 60_000)
     days[:20_000] = np.nan
     rate = np.where(np.isnan(days), 0.02, 0.1 + 0.6 * np.exp(-(((np.nan_to_num(days) - 30) / 8) ** 2)))
-    fitted = fit_rate(days, random.random(len(days)) < rate)
-    never, early, due, late = fitted.predict(np.array([np.nan, 3.0, 30.0, 85.0]))
+    wanted = np.array([np.nan, 3.0, 30.0, 85.0])
+    never, early, due, late = binned_rates(days, random.random(len(days)) < rate, wanted)
     assert never == pytest.approx(0.02, abs=0.01)
     assert due > 0.6
     assert early < 0.2 > late
 
 
 def test_recency_of_rows_without_any_purchase_is_the_overall_rate() -> None:
-    fitted = fit_rate(np.full(10, np.nan), np.array([True] * 5 + [False] * 5))
-    assert fitted.predict(np.array([np.nan, 4.0])) == pytest.approx([0.5, 0.5])
+    labels = np.arange(10) < 5
+    assert binned_rates(np.full(10, np.nan), labels, np.array([np.nan, 4.0])) == pytest.approx([0.5, 0.5])
 
 
 def test_days_beyond_those_seen_get_the_outermost_rate() -> None:
-    fitted = fit_rate(np.arange(100.0), np.arange(100) < 50)
-    assert fitted.predict(np.array([1e6]))[0] == fitted.predict(np.array([99.0]))[0]
+    beyond, last = binned_rates(np.arange(100.0), np.arange(100) < 50, np.array([1e6, 99.0]))
+    assert beyond == last
 
 
 def test_poisson_gamma_is_calibrated_where_its_assumptions_hold() -> None:

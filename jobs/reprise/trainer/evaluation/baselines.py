@@ -1,6 +1,5 @@
 """What the model is compared with: the purchase rate by one number, a small decision tree, and published models."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -22,26 +21,13 @@ _LEAVES = 32
 _LEAF_ROWS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class BinnedRate:
-    """Predicts the share of positives among training rows with a similar value, such as days since the last purchase.
+def binned_rates(values: Floats, labels: Labels, wanted: Floats) -> Floats:
+    """Return the share of positives among training rows with a value similar to each that is wanted.
 
-    The rate may rise and fall, so that it captures cycles. Pairs that were never bought have no value, but a rate.
+    A value is, say, the days since the last purchase, and NaN for pairs that were never bought, which have a rate too.
+    The rate may rise and fall, so that it captures cycles: it is that of up to 30 bins of equal count, each shrunk to
+    the overall rate by a prior of 20 rows.
     """
-
-    edges: tuple[float, ...]
-    rates: tuple[float, ...]
-    never_rate: float
-
-    def predict(self, values: Floats) -> Floats:
-        """Return the rate for each row's value, NaN for never."""
-        bins = np.searchsorted(np.asarray(self.edges), values, side="right")
-        rates = np.asarray(self.rates)[np.minimum(bins, len(self.rates) - 1)]
-        return np.where(np.isnan(values), self.never_rate, rates)
-
-
-def fit_rate(values: Floats, labels: Labels) -> BinnedRate:
-    """Return the rates of up to 30 bins of equal count, each shrunk to the overall rate by a prior of 20 rows."""
     overall = float(labels.mean())
     bought = ~np.isnan(values)
     known = values[bought]
@@ -53,7 +39,7 @@ def fit_rate(values: Floats, labels: Labels) -> BinnedRate:
     rates = (hits + _PRIOR_ROWS * overall) / (rows + _PRIOR_ROWS)
     never = labels[~bought]
     never_rate = (float(never.sum()) + _PRIOR_ROWS * overall) / (len(never) + _PRIOR_ROWS)
-    return BinnedRate(tuple(edges.tolist()), tuple(rates.tolist()), never_rate)
+    return np.where(np.isnan(wanted), never_rate, rates[np.searchsorted(edges, wanted, side="right")])
 
 
 def predict_baselines(train: Dataset, rows: Dataset, horizon: timedelta) -> dict[str, Floats]:
@@ -66,7 +52,7 @@ def predict_baselines(train: Dataset, rows: Dataset, horizon: timedelta) -> dict
         POISSON_GAMMA: [poisson_gamma(train.past, each.past, days) for each in (train, rows)],
     }
     return {PREVALENCE: np.full(len(rows), float(train.labels.mean()))} | {
-        name: fit_rate(fitted, train.labels).predict(wanted) for name, (fitted, wanted) in values.items()
+        name: binned_rates(fitted, train.labels, wanted) for name, (fitted, wanted) in values.items()
     }
 
 
