@@ -12,8 +12,7 @@ from reprise.evaluation.classification_metrics import RankedPredictions
 from reprise.evaluation.time_split import split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.settings import TrainerSettings
-from reprise.trainer.users.model import FittedUserModel, fit_user_model
-from reprise.trainer.users.rows import UserDataset
+from reprise.trainer.users.model import FittedUserModel, UserDataset, fit_user_model
 
 DAY_US = 86_400_000_000
 NAMES = ("days", "purchases", "taste", "noise")

@@ -8,13 +8,14 @@ from reprise.bundle import ReliabilityBin, UserModel, UserScores, sha256_hex
 from reprise.evaluation.classification_metrics import Floats, RankedPredictions
 from reprise.evaluation.cluster_bootstrap import bootstrap
 from reprise.evaluation.time_split import TimeSplit
+from reprise.features.accumulators import MICROSECONDS_PER_DAY
 from reprise.features.plan import Plan
 from reprise.features.request_kinds import ONE_KIND
 from reprise.features.user_rows import UserRows
 from reprise.runtime.durations import microseconds
 from reprise.runtime.progress import progress
 from reprise.trainer.data.history import History
-from reprise.trainer.data.labelled_rows import too_few_labels
+from reprise.trainer.data.labelled_rows import LabelledRows, too_few_labels
 from reprise.trainer.evaluation.baselines import PREVALENCE, fit_tree
 from reprise.trainer.evaluation.held_out import MODEL
 from reprise.trainer.exceptions import TrainingRefusedError
@@ -23,11 +24,20 @@ from reprise.trainer.model.cross_fitting import cross_fitted_votes
 from reprise.trainer.model.forest import DEFAULT, SplitForest, grow_forest
 from reprise.trainer.model.onnx_graph import ExportedForest, export_forest, score_rows
 from reprise.trainer.settings import TrainerSettings
-from reprise.trainer.users.rows import MAX_USERS, UserDataset, load_user_dataset
 
 RECENCY_FREQUENCY = "recency_frequency"
 
 _DRAWS = 200
+_MAX_ROWS = 100_000
+_MAX_USERS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class UserDataset(LabelledRows):
+    """Rows of users at random instants, labelled by whether the user bought anything, in time order."""
+
+    recency_days: Floats  # Days since the last purchase
+    purchases: Floats  # Number of purchases
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +63,34 @@ def train_user_model(history: History, plan: Plan, settings: TrainerSettings) ->
             plan,
             history.events,
             refund_us=microseconds(settings.refund_window),
-            max_users=MAX_USERS,
+            max_users=_MAX_USERS,
             memory_limit=settings.memory_limit,
         ) as rows,
     ):
-        dataset = load_user_dataset(
-            rows, names, split.train.start_us, split.evaluation.end_us, settings.default_horizon
-        )
+        dataset = _load_dataset(rows, names, split, microseconds(settings.default_horizon))
         users = rows.users
         bar.advance()
     return fit_user_model(dataset, split, names, users, settings)
+
+
+def _load_dataset(rows: UserRows, names: tuple[str, ...], split: TimeSplit, horizon_us: int) -> UserDataset:
+    """Return labelled rows of random instants whose labels are known."""
+    sampled = rows.sampled(split.train.start_us, split.evaluation.end_us, horizon_us, _MAX_ROWS)
+    past, inputs = rows.past(sampled), np.empty((len(sampled), len(names)), np.float32)
+    filled = 0
+    for batch in rows.inputs(sampled):
+        inputs[filled : filled + len(batch)] = batch
+        filled += len(batch)
+    timestamps = past["ts"].to_numpy()
+    wait = past["next_us"].cast("float64").to_numpy() - timestamps
+    return UserDataset(
+        inputs=inputs,
+        labels=wait <= horizon_us,  # False for NaN: no purchase followed
+        timestamps_us=timestamps,
+        users=past["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
+        recency_days=(timestamps - past["last_us"].to_numpy()) / MICROSECONDS_PER_DAY,
+        purchases=past["purchases"].to_numpy().astype(np.float64),
+    )
 
 
 def fit_user_model(
