@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
-from reprise.bundle import Evaluation, Histogram, Importance, KindVerdict
+from reprise.bundle import Histogram, Importance, KindVerdict
 from reprise.bundle.scorer import Scorer
-from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.time_split import TimeSplit
 from reprise.features.request_kinds import ONE_KIND, KindColumns
 from reprise.runtime.durations import timed
@@ -14,7 +14,6 @@ from reprise.trainer.data.dataset import Dataset, check_labels
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     EvaluatedSlice,
-    Predictions,
     TimeSlice,
     evaluate_over_time,
     evaluate_slices,
@@ -25,24 +24,19 @@ from reprise.trainer.model.backtests import Backtests, backtest
 from reprise.trainer.model.calibrated_forest import CalibratedForest, fit_forest, fit_published
 from reprise.trainer.model.forest import ForestParameters, Selection, choose_parameters
 from reprise.trainer.model.importance import importances
-from reprise.trainer.model.judgement import judge
+from reprise.trainer.model.judgement import Judgement, judge
 from reprise.trainer.model.learning_curve import CurvePoint, learning_curve
 from reprise.trainer.settings import TrainerSettings
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedModel:
+class JudgedModel(Judgement):
     """A published model, the evaluated model of the same parameters, and the quality of its probabilities."""
 
     evaluated: CalibratedForest  # Grown on the training span and calibrated on the calibration span
     published: CalibratedForest  # Grown on all labelled rows after the burn-in
     scorer: Scorer  # Of the evaluated model, bounded if its horizon is a further one
-    evaluation: Evaluation
-    # The scores of all requests at events, and of repeat candidates if there are any, with 95% intervals over users
-    intervals: Mapping[str, Mapping[str, Interval]]
     verdicts: Mapping[str, KindVerdict]  # By the published thresholds, on the evaluation rows; by kind
-    # The probabilities of the evaluation rows at events, by the evaluated model
-    predictions: Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,7 @@ def fit_model(
     refit = dataset.within(split.refit)
     served = refit.inputs[refit.are_at_events]
     return FittedModel(
-        **{each.name: getattr(judged, each.name) for each in fields(judged)},
+        **_fields(judged),
         selection=selection,
         time_slices=evaluate_over_time(predictions, split.evaluation),
         slices=by_dimension,
@@ -159,11 +153,10 @@ def fit_and_judge(
             settings=settings,
         )
     return JudgedModel(
+        **_fields(judgement),
         evaluated=evaluated,
         published=published,
         scorer=scorer,
-        evaluation=judgement.evaluation,
-        intervals=judgement.intervals,
         verdicts=judge_verdicts(
             columns.kinds(evaluation.inputs),
             evaluation.labels,
@@ -171,5 +164,8 @@ def fit_and_judge(
             published.thresholds.by_kind,
             evaluation.users,
         ),
-        predictions=judgement.predictions,
     )
+
+
+def _fields(judgement: Judgement) -> dict[str, Any]:
+    return {each.name: getattr(judgement, each.name) for each in fields(judgement)}
