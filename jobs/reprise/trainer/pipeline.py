@@ -32,9 +32,9 @@ from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, check_truth_file
 from reprise.trainer.data.history import History, compute_dataset, read_history
-from reprise.trainer.evaluation.buy_again import BuyAgainReport, evaluate_buy_again
+from reprise.trainer.evaluation.buy_again import evaluate_buy_again
 from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
-from reprise.trainer.model.fitted_model import FittedModel, fit_model
+from reprise.trainer.model.fitted_model import fit_model
 from reprise.trainer.model.horizons import check_horizons, fit_horizons
 from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline
@@ -97,7 +97,10 @@ def train(
         check_horizons(history)
         model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
         durations.update(model.durations)
-        ranking = _rank(model, plan, history, settings, Path(folder), durations)
+        score, start_us = partial(score_rows, model.evaluated.scorer), history.split.evaluation.start_us
+        with timed(durations, "rank"), progress("Ranking users' products", 1, "steps") as bar:
+            ranking = evaluate_buy_again(history.events, plan, score, start_us, settings, Path(folder))
+            bar.advance()
         users = _train_users(history, plan, settings, durations)
         horizons = fit_horizons(history, model, KindColumns.of(plan), settings, durations)
         refit = describe_refit(history, model)
@@ -117,28 +120,6 @@ def train(
     if not settings.set_latest:
         return result
     return replace(result, latest=_set_latest(store, result, comparison, alone))
-
-
-def _rank(
-    model: FittedModel,
-    plan: Plan,
-    history: History,
-    settings: TrainerSettings,
-    folder: Path,
-    durations: dict[str, float],
-) -> BuyAgainReport | None:
-    with timed(durations, "rank"), progress("Ranking users' products", 1, "steps") as bar:
-        report = evaluate_buy_again(
-            history.events,
-            plan,
-            partial(score_rows, model.evaluated.scorer),
-            history.split.evaluation.start_us,
-            settings.default_horizon,
-            memory_limit=settings.memory_limit,
-            folder=folder,
-        )
-        bar.advance()
-    return report
 
 
 def _train_users(

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from reprise.events import Event
 from reprise.features.plan import Plan
 from reprise.trainer.evaluation.buy_again import BuyAgainReport, evaluate_buy_again
+from reprise.trainer.settings import TrainerSettings
 from support.histories import event_table
 from support.plans import checked_in_plan, with_other_names
 
@@ -35,9 +35,8 @@ def purchases(*bought: tuple[str, str, float]) -> list[Event]:
 def evaluated(folder: Path, events: list[Event], plan: Plan = PLAN) -> BuyAgainReport | None:
     path = folder / "events.parquet"
     pq.write_table(event_table(events), path)
-    return evaluate_buy_again(
-        path, plan, by_recency, INSTANT_US, timedelta(days=30), memory_limit="1GiB", folder=folder
-    )
+    settings = TrainerSettings.load(events=path, out="models", horizon="30d", memory_limit="1GiB")
+    return evaluate_buy_again(path, plan, by_recency, INSTANT_US, settings, folder)
 
 
 def test_a_ranking_by_recency_is_the_last_purchase_order_and_is_judged_by_the_next_30_days(

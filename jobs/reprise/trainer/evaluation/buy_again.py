@@ -18,7 +18,9 @@ from reprise.features.accumulators import MICROSECONDS_PER_DAY
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs
 from reprise.features.plan import Plan
+from reprise.runtime.durations import microseconds
 from reprise.trainer.evaluation.held_out import MODEL
+from reprise.trainer.settings import TrainerSettings
 
 _USERS = 2_000
 _LISTED = 100  # If the plan has no list of products
@@ -46,9 +48,7 @@ def evaluate_buy_again(
     plan: Plan,
     score: Callable[[npt.NDArray[np.float32]], Floats],
     instant_us: int,
-    horizon: timedelta,
-    *,
-    memory_limit: str,
+    settings: TrainerSettings,
     folder: Path,
 ) -> BuyAgainReport | None:
     """Rank the products of at most 2,000 users, drawn by a hash of their ids, by idle requests at the instant.
@@ -57,11 +57,10 @@ def evaluate_buy_again(
     has the products with the latest purchases, as many as the plan's list. The baselines are fitted on all
     purchases before the instant. None if no user bought again.
     """
-    with sql.connect(memory_limit=memory_limit, temp_directory=folder) as connection:
+    horizon, memory = settings.default_horizon, settings.memory_limit
+    with sql.connect(memory_limit=memory, temp_directory=folder) as connection:
         source = f"read_parquet({sql.literal(events)})"
-        table = connection.sql(
-            _pairs(source, plan, instant_us, horizon // timedelta(microseconds=1))
-        ).to_arrow_table()
+        table = connection.sql(_pairs(source, plan, instant_us, microseconds(horizon))).to_arrow_table()
     judged = table["judged"].to_numpy()
     if not judged.any():
         return None
@@ -78,7 +77,7 @@ def evaluate_buy_again(
             "is_purchase": pa.nulls(len(lists), pa.float64()),
         }
     )
-    with BatchExecutor(plan, memory_limit=memory_limit, temp_directory=folder) as executor:
+    with BatchExecutor(plan, memory_limit=memory, temp_directory=folder) as executor:
         executor.load_events(events, before_us=instant_us)
         inputs = batch_inputs(executor, plan, requests)
     baselines = BuyAgainBaselines.fit(pairs).scores(pairs.subset(judged), horizon / timedelta(days=1))
