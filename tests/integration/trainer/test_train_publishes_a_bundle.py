@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -47,8 +48,15 @@ def train(events: Path, out: Path, *options: str) -> Result:
     return CliRunner().invoke(command, arguments, catch_exceptions=False)
 
 
+class Trained(NamedTuple):
+    bundle: Bundle
+    output: str
+    card: str
+    evaluated: bytes
+
+
 @pytest.fixture(scope="module")
-def trained(history: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def trained(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     out = tmp_path_factory.mktemp("models")
     truth = str(history / "truth.parquet")
     result = train(
@@ -57,7 +65,8 @@ def trained(history: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         *("--horizon", "10d,3d", "--truth", truth, "--cv-folds", "2", "--backtests", "1"),
     )
     assert result.exit_code == 0, result.output
-    return out, result
+    bundle, card = latest(out), Path(re.findall(r"model card  (.+)", result.output)[0])
+    return Trained(bundle, result.output, card.read_text(), BundleStore(str(out)).evaluated_model(bundle))
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +88,21 @@ def latest(out: Path) -> Bundle:
     return store.fetch(store.latest())
 
 
-def test_bundle_answers_from_its_own_files_alone(trained: tuple[Path, Result]) -> None:
-    bundle = latest(trained[0])
-    manifest = bundle.manifest
+def test_bundle_answers_from_its_own_files_alone(trained: Trained) -> None:
+    manifest = trained.bundle.manifest
     plan = Plan.from_dict(manifest.plan)
     assert (plan.hash, plan.schema_hash) == (manifest.plan_hash, manifest.schema_hash)
     assert manifest.input_names == plan.input_names
     assert manifest.horizon_seconds == 10 * 86_400
-    session = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(trained.bundle.model, providers=["CPUExecutionProvider"])
     rows = np.full((3, len(manifest.inputs)), np.nan, dtype=np.float32)
     (answers,) = session.run([manifest.model.output], {manifest.model.input: rows})
     assert answers.shape == (3,)
     assert ((answers > 0) & (answers < 1)).all()
 
 
-def test_report_has_baselines_oracle_and_repeat_candidates(trained: tuple[Path, Result]) -> None:
-    evaluation = latest(trained[0]).manifest.evaluation
+def test_report_has_baselines_oracle_and_repeat_candidates(trained: Trained) -> None:
+    evaluation = trained.bundle.manifest.evaluation
     for report in (evaluation.overall, evaluation.repeat_candidates):
         assert report.oracle.roc_auc > report.model.roc_auc
     recency = evaluation.overall.baselines["recency"]
@@ -102,12 +110,9 @@ def test_report_has_baselines_oracle_and_repeat_candidates(trained: tuple[Path, 
     assert evaluation.overall.model.log_loss < evaluation.overall.baselines["prevalence"].log_loss
 
 
-def test_summary_names_digest_and_card_and_the_card_stands_alone(trained: tuple[Path, Result]) -> None:
-    out, result = trained
-    bundle = latest(out)
-    assert bundle.digest in result.output
-    card = Path(re.findall(r"model card  (.+)", result.output)[0])
-    page = card.read_text()
+def test_summary_names_digest_and_card_and_the_card_stands_alone(trained: Trained) -> None:
+    bundle, output, page, _ = trained
+    assert bundle.digest in output
     assert bundle.digest in page
     assert page.count("data:image/svg+xml;base64,") == 9
     for title in ("purchases of the pair", "customers of the product", "Cold start", "shuffled together"):
@@ -117,37 +122,35 @@ def test_summary_names_digest_and_card_and_the_card_stands_alone(trained: tuple[
     for name in bundle.manifest.input_names:
         assert name in page
     for line in ("recency alone", "oracle", "prevalence", "Repeat candidates", "ONNX = scikit-learn"):
-        assert line in result.output
-    assert "Verdicts by kind, thresholds by f1" in result.output
+        assert line in output
+    assert "Verdicts by kind, thresholds by f1" in output
     for kind in bundle.manifest.verdicts:
-        assert kind in result.output
+        assert kind in output
         assert f"<td>{kind}" in page
-    for text in (result.output, page):
+    for text in (output, page):
         assert "10 days before the last event" in text
 
 
-def test_backtest_is_in_summary_card_and_metadata(trained: tuple[Path, Result]) -> None:
-    bundle = latest(trained[0])
+def test_backtest_is_in_summary_card_and_metadata(trained: Trained) -> None:
+    bundle = trained.bundle
     [found] = bundle.metadata["backtests"]
     start, end = (datetime.fromisoformat(found[name]) for name in ("start", "end"))
     assert end - start == timedelta(days=10)
-    manifest = bundle.manifest
-    assert found["end"] == manifest.data.evaluation.end
+    assert found["end"] == bundle.manifest.data.evaluation.end
     assert found["trained_rows"] < bundle.metadata["published"]["train"]["rows"]
     overall = found["evaluation"]["overall"]
     lower, upper = found["intervals"]["overall"]["roc_auc"]
     assert lower < overall["model"]["roc_auc"] < upper
-    page = Path(re.findall(r"model card  (.+)", trained[1].output)[0]).read_text()
-    summary = re.findall(rf"  {found['start'][:10]} .*", trained[1].output)
+    summary = re.findall(rf"  {found['start'][:10]} .*", trained.output)
     assert f"{overall['model']['roc_auc']:.4f}" in summary[0]
     errors = [each["model"]["calibration_error"] for each in found["evaluation"]["questions"].values()]
     assert [float(each) for each in summary[1].split()[1:]] == pytest.approx(errors, abs=5e-5)
     for value in (overall["model"]["roc_auc"], overall["oracle"]["roc_auc"], *errors):
-        assert f"{value:.4f}" in page
+        assert f"{value:.4f}" in trained.card
 
 
-def test_metadata_says_when_and_how_long(trained: tuple[Path, Result]) -> None:
-    metadata = latest(trained[0]).metadata
+def test_metadata_says_when_and_how_long(trained: Trained) -> None:
+    metadata = trained.bundle.metadata
     assert datetime.fromisoformat(str(metadata["trained_at"])).tzinfo is not None
     assert {"import", "rows", "choose", "grow", "calibrate", "refit"} <= set(metadata["duration_seconds"])
     assert metadata["events"]["rows_dropped"] == 0
@@ -156,8 +159,8 @@ def test_metadata_says_when_and_how_long(trained: tuple[Path, Result]) -> None:
     json.dumps(dict(metadata), allow_nan=False)
 
 
-def test_published_model_is_grown_on_everything_labelled(trained: tuple[Path, Result]) -> None:
-    bundle = latest(trained[0])
+def test_published_model_is_grown_on_everything_labelled(trained: Trained) -> None:
+    bundle = trained.bundle
     data, refit = bundle.manifest.data, bundle.manifest.refit
     # after a burn-in of one horizon
     assert refit.train.start[:10] == "2026-01-11"
@@ -169,22 +172,20 @@ def test_published_model_is_grown_on_everything_labelled(trained: tuple[Path, Re
     assert published["train"]["rows"] == refit.train.rows
     assert published["threshold"] == bundle.manifest.threshold
     assert bundle.metadata["evaluated"]["train"]["rows"] == data.train.rows
-    evaluated = BundleStore(str(trained[0])).evaluated_model(bundle)
-    assert evaluated != bundle.model
+    assert trained.evaluated != bundle.model
 
 
 @pytest.mark.soak
 def test_same_data_and_seed_make_the_same_model_whatever_the_order_the_processors_and_further_horizons(
-    trained: tuple[Path, Result], alone: Bundle
+    trained: Trained, alone: Bundle
 ) -> None:
-    bundle = latest(trained[0])
+    bundle = trained.bundle
     assert bundle.manifest.model_copy(update={"horizons": ()}) == alone.manifest
     assert bundle.model == alone.model
 
 
-def test_further_horizon_has_its_own_graph(trained: tuple[Path, Result]) -> None:
-    out, result = trained
-    bundle = latest(out)
+def test_further_horizon_has_its_own_graph(trained: Trained) -> None:
+    bundle = trained.bundle
     (further,) = bundle.manifest.horizons
     assert further.seconds == 3 * 86_400
     assert set(bundle.horizons) == {further.seconds}
@@ -194,10 +195,9 @@ def test_further_horizon_has_its_own_graph(trained: tuple[Path, Result]) -> None
     assert further.train.positives < bundle.manifest.refit.train.positives
     assert 0.6 < further.intervals["overall"]["roc_auc"][0] < overall.model.roc_auc
     assert overall.model.brier < overall.baselines["prevalence"].brier
-    assert "Other horizons" in result.output
-    card = Path(re.findall(r"model card  (.+)", result.output)[0]).read_text()
-    assert "<h2>Other horizons</h2>" in card
-    assert "<td>3d</td>" in card
+    assert "Other horizons" in trained.output
+    assert "<h2>Other horizons</h2>" in trained.card
+    assert "<td>3d</td>" in trained.card
 
 
 def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> Path:
