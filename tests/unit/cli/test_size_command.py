@@ -27,6 +27,7 @@ from reprise.store.settings import DuplicateWindowSettings
 
 DOCS = Path(__file__).parents[3] / "docs"
 USERS = 100_000
+LOAD = ("--events-per-day", "1e9", "--users", "5e6", "--products", "5e5")
 WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
 LOADS = [
     Load(day, day / 20, day / 200, predictions_per_second=day / 5e4) for day in (1e7, 1e8, 1e9, 1e10, 1e11)
@@ -41,9 +42,7 @@ def test_the_costs_are_those_that_make_bench_measured() -> None:
 
 def test_retentions_are_those_of_the_platform() -> None:
     load, window = Load(1, 1, 1), DuplicateWindowSettings.model_fields["duplicate_window_seconds"].default
-    assert (
-        load.kafka_days == EVENTS.retention / timedelta(days=1) == PREDICTIONS.retention / timedelta(days=1)
-    )
+    assert EVENTS.retention == PREDICTIONS.retention == timedelta(days=load.kafka_days)
     assert load.duplicate_hours == window / 3600
 
 
@@ -128,24 +127,22 @@ def run(*arguments: str) -> str:
 
 
 def test_json_has_what_the_text_says() -> None:
-    arguments = ("--events-per-day", "1e8", "--users", "5e6", "--products", "5e5")
-    found = json.loads(run(*arguments, "--json"))
-    assert f"partitions of the topic  {found['sizing']['partitions']}" in run(*arguments)
-    assert found["load"]["events_per_day"] == 1e8
+    found = json.loads(run(*LOAD, "--json"))
+    assert f"partitions of the topic  {found['sizing']['partitions']}" in run(*LOAD)
+    assert found["load"]["events_per_day"] == 1e9
 
 
 def test_costs_of_another_machine_are_read_and_a_missing_figure_is_named(tmp_path: Path) -> None:
-    arguments = ["size", "--events-per-day", "1e9", "--users", "5e6", "--products", "5e5"]
     figures = json.loads((DOCS / "bench.json").read_bytes())
-    before = json.loads(run(*arguments[1:], "--json"))["sizing"]["materializers"]
+    before = json.loads(run(*LOAD, "--json"))["sizing"]["materializers"]
     figures["size"]["materializer_us_per_event"] *= 4
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(figures))
-    slower = json.loads(run(*arguments[1:], "--bench", str(path), "--json"))
+    slower = json.loads(run(*LOAD, "--bench", str(path), "--json"))
     assert slower["sizing"]["materializers"] == 4 * before
     for wrong in ({}, {**figures, "stream": {**figures["stream"], "producer_events_per_second": 0}}):
         path.write_text(json.dumps(wrong))
-        result = CliRunner().invoke(command, [*arguments, "--bench", str(path)])
+        result = CliRunner().invoke(command, ["size", *LOAD, "--bench", str(path)])
         assert result.exit_code == 2
         assert "figure stream.producer_events_per_second: expected a positive number" in result.output
 

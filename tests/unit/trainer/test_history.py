@@ -58,10 +58,8 @@ def test_rows_from_a_cache_make_the_same_dataset(tmp_path: Path) -> None:
     cached = {"rows_cache": tmp_path / "cache", "horizon": "10d,3d,20d"}
     end_us = EVENTS[-1].timestamp_us - 3 * DAY_US
     history(tmp_path / "a", [each for each in EVENTS if each.timestamp_us < end_us], **cached)
-    found, plain = (
-        history(tmp_path / "b", EVENTS, **cached),
-        history(tmp_path / "c", EVENTS, horizon="10d,3d,20d"),
-    )
+    found = history(tmp_path / "b", EVENTS, **cached)
+    plain = history(tmp_path / "c", EVENTS, horizon=cached["horizon"])
     assert found.cache.cached > found.cache.computed > 0
     np.testing.assert_allclose(found.dataset.inputs, plain.dataset.inputs, rtol=1e-6)
     for name in ("labels", "timestamps_us", "repeat_candidates", "recency_days", "users", "asked"):
@@ -86,12 +84,10 @@ def test_second_horizon_that_the_history_is_too_short_for_is_refused(tmp_path: P
 
 
 def test_purchases_returned_within_the_refund_window_are_no_positives(tmp_path: Path) -> None:
-    bought = [each for each in EVENTS if each.event_type == "purchase"][::2]
     returns = [
-        replace(
-            each, event_id=f"{each.event_id}-back", event_type="return", timestamp_us=each.timestamp_us + 1
-        )
-        for each in bought
+        Event(f"back-{at}", each.user_id, each.product_id, "return", each.timestamp_us + 1, each.amount)
+        for at, each in enumerate(EVENTS)
+        if each.event_type == "purchase" and at % 2
     ]
     events = sorted([*EVENTS, *returns], key=lambda each: each.timestamp_us)
     without = history(tmp_path / "a", events, refund_window="0s").dataset.positives
