@@ -62,6 +62,25 @@ def interrupt_on_signals() -> Iterator[None]:
 
 
 @contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Run the handlers of SIGTERM, SIGINT and SIGALRM after the block, if they are Python's.
+
+    A handler that raises would interrupt ``Popen`` between the start of the process and the caller that stops it.
+    Blocking the signals instead leaves them to the other threads.
+    """
+    arrived: list[int] = []
+    numbers = [
+        each for each in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM) if callable(signal.getsignal(each))
+    ]
+    try:
+        with _handled(lambda number, _: arrived.append(number), *numbers):
+            yield
+    finally:
+        for number in arrived:
+            signal.raise_signal(number)
+
+
+@contextmanager
 def exit_on_sigterm() -> Iterator[None]:
     """Let SIGTERM unwind the stack, so that unfinished files are removed; the exit status is 143."""
     with _handled(lambda number, _: sys.exit(128 + number), signal.SIGTERM):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from reprise.runtime.signals import interrupt_on_signals
+from reprise.runtime.signals import deferred_signals, interrupt_on_signals
 
 
 class InterruptedFinalizer:
@@ -39,3 +39,16 @@ def test_an_interrupt_that_hits_a_finalizer_comes_again(number: signal.Signals) 
     assert reached == ["the first interrupt was ignored"]
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(number) is before
+
+
+def test_a_deferred_signal_is_handled_after_the_block() -> None:
+    reached: list[str] = []
+
+    def work() -> None:
+        with interrupt_on_signals(), deferred_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            reached.append("the end of the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == ["the end of the block"]

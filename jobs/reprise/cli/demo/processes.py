@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from reprise.cli.demo.waiting import DemoError
-from reprise.runtime.signals import die_with_parent
+from reprise.runtime.signals import deferred_signals, die_with_parent
 
 _STOP_SECONDS = 15.0
 _SHOWN_LOG_LINES = 25
@@ -81,7 +81,7 @@ class ProcessTree:
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None, *, shows_errors: bool
     ) -> subprocess.Popen[bytes]:
         """Start in its own session, so that Ctrl-C reaches only the parent, which stops the rest in order."""
-        with self._log(name).open("wb") as out:
+        with deferred_signals(), self._log(name).open("wb") as out:
             self._running[name] = subprocess.Popen(
                 command,
                 env={**os.environ, **(environment or {})},
