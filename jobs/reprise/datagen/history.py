@@ -44,13 +44,19 @@ class HistoryOptions:
         """Check the options before any work is done.
 
         Raises:
-            DatagenError: Days and events are both given or both missing, or start and end both given; an output's
-                name or folder is wrong, or two outputs are one file.
+            DatagenError: Days and events are both given or both missing, or out of their range; an output's name or
+                folder is wrong, or two outputs are one file.
         """
         if (self.days is None) == (self.events is None):
             raise DatagenError("give either the days or the events")
+        for name, number in (("days", self.days), ("events", self.events)):
+            if number is not None and number < 1:
+                raise DatagenError(f"{name}: expected at least 1, got {number}")
         if self.start is not None and self.end is not None:
             raise DatagenError("give either the start or the end")
+        for name, instant in (("start", self.start), ("end", self.end)):
+            if instant is not None and instant.tzinfo is None:
+                raise DatagenError(f"{name}: expected an instant with a time zone, got {instant}")
         outputs = set()
         for path, extensions in ((self.out, _TABLES), (self.truth, _TABLES), (self.report, (".html",))):
             if path is None:

@@ -119,7 +119,7 @@ def expire(store: OfflineStore, topic: str, *, before: date) -> int:
 
 
 def rewrite(store: OfflineStore, segment: Segment) -> None:
-    """Replace a segment by its rows without what is erased; raises ``SegmentGoneError``."""
+    """Replace a segment by its rows without what is erased; raises ``SegmentGoneError`` if it was replaced."""
     _write(store, [Part(segment, segment.first)], segment)
 
 

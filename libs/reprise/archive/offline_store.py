@@ -165,7 +165,7 @@ class OfflineStore:
     ) -> Iterator[tuple[Erasure, pa.RecordBatch]]:
         """Yield the rows of a segment's file that erasures erase, by erasure and batch, without most columns.
 
-        It raises ``SegmentGoneError``.
+        It raises ``SegmentGoneError`` if a compaction has replaced it.
         """
         content = ("event_id", "timestamp") if segment.topic == EVENTS.name else ()
         columns = ["user_id", *content, *(field.name for field in (*POSITION_FIELDS, *REJECTED_FIELDS))]

@@ -73,7 +73,10 @@ def digest_of(manifest: bytes) -> Digest:
 
 
 def parse_digest(text: object) -> Digest:
-    """Return ``sha256:`` followed by 64 lower-case hexadecimal digits as a digest; raises ``InvalidDigestError``."""
+    """Return the text as a digest.
+
+    It raises ``InvalidDigestError`` unless that is ``sha256:`` and 64 lower-case hexadecimal digits.
+    """
     if not isinstance(text, str) or _DIGEST.fullmatch(text) is None:
         raise InvalidDigestError(text)
     return Digest(text)

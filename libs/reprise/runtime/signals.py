@@ -63,7 +63,7 @@ def interrupt_on_signals() -> Iterator[None]:
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Run the handlers of SIGTERM, SIGINT and SIGALRM after the block, if they are Python's.
+    """Run the handlers of SIGTERM, SIGINT and SIGALRM after the block, if they are Python's; in the main thread only.
 
     A handler that raises would interrupt ``Popen`` between the start of the process and the caller that stops it.
     Blocking the signals instead leaves them to the other threads.
@@ -76,7 +76,7 @@ def deferred_signals() -> Iterator[None]:
         with _handled(lambda number, _: arrived.append(number), *numbers):
             yield
     finally:
-        for number in arrived:
+        for number in tuple(arrived):
             signal.raise_signal(number)
 
 

@@ -139,6 +139,8 @@ def test_a_history_without_events_is_an_empty_table(tmp_path: Path) -> None:
         ({"truth": "h.csv"}, "cannot be one file"),
         ({"events": 5}, "either the days or the events"),
         ({"days": None}, "either the days or the events"),
+        ({"days": 0}, "days: expected at least 1, got 0"),
+        ({"start": datetime(2026, 1, 1)}, "time zone"),
         ({"start": datetime(2026, 1, 1), "end": datetime(2026, 2, 1)}, "either the start or the end"),
     ],
 )

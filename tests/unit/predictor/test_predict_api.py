@@ -409,10 +409,11 @@ def test_batch_counts_each_request_against_the_rate_limit(store: Path) -> None:
 def test_access_log_has_ids_only_if_configured(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for mode, told in (("off", False), ("on", False), ("ids", True)):
         with running_predictor(store, access_log=mode, log_json=True) as predictor:
-            predictor.client.post("/predict", json={"user_id": "u-x1", "product_id": "p-x1"})
+            body, headers = {"user_id": "u-x1", "product_id": "p-x1"}, {"X-Request-ID": f"r-{mode}"}
+            predictor.client.post("/predict", json=body, headers=headers)
         found = capsys.readouterr().err
         assert ("u-x1" in found and "p-x1" in found) == told
-        assert ('"path":"/predict"' in found) == (mode != "off")
+        assert (f'"request_id":"r-{mode}"' in found) == (mode != "off")
 
 
 def test_keyed_hash_replaces_user_ids_behind_the_api_alone(store: Path, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class _CandidateTester:
     def _test_brier(self, tester: MetricTester, place: int, arm: ComparedArm) -> MetricResult:
         margin = Margin(self.settings.brier_relative_margin, self.settings.brier_margin)
         [(user_count,)] = self.connection.execute("SELECT count(*) FROM users").fetchall()
-        if arm.shadow:  # It logged scores of predictions that the baseline answered
+        if arm.shadow:  # Its logged scores are of predictions that the baseline answered
             sums = shadow_scores(self.connection, arm.name, arm.digest, self.window, user_count)
             return tester.paired_brier(PairedScores(*sums), margin)
         scores = self._paired_scores(place, arm, user_count)

@@ -91,7 +91,11 @@ def _table(evaluation: Evaluation, early: bool) -> dict[str, Any] | None:
 
 
 def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
-    results = [(f"{arm.arm} {arm.digest[7:15]}", arm.full) for arm in evaluation.arms if arm.full is not None]
+    results = [
+        (f"{arm.arm} {arm.digest.removeprefix('sha256:')[:8]}", arm.full)
+        for arm in evaluation.arms
+        if arm.full is not None
+    ]
     if not results:
         return []
     return [

@@ -87,14 +87,14 @@ def load_dataset(
         missing = set(input_names).difference(pq.read_schema(path).names)
         if missing:
             raise RowsError(f"{path}: the plan's input {min(missing)} is missing ({len(missing)} in all)")
-    columns, truth = _read_columns(rows, events, purchase_type, settings), settings.truth
+    columns = _read_columns(rows, events, purchase_type, settings)
     labelled = np.flatnonzero(columns["labelled"])
     if len(labelled) == 0:
         raise TrainingRefusedError(
             "no event is old enough to know what followed it within the horizon",
             "a longer history, or a shorter --horizon",
         )
-    kept = labelled
+    kept, truth = labelled, settings.truth
     if len(labelled) > settings.max_rows:
         kept = labelled[_sampled_positions(len(labelled), settings.max_rows, settings.seed)]
     if truth is not None:

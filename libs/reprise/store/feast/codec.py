@@ -54,8 +54,8 @@ class ViewCodec:
 
     ``read_fields`` are the hash fields of the state, in the order of the view, then that of the timestamp;
     ``fold_fields`` have that of the watermarks before the timestamp. ``read_command`` and ``fold_command`` return the
-    command that reads these fields of a key. Decoding raises ``CorruptRowError``, with the key
-    if it is given, where a value is not of its field's type, or is no ``Value``.
+    command that reads these fields of a key. Decoding raises ``CorruptRowError``, with the key if it is given, where a
+    value is not of its field's type, or is no ``Value``.
 
     Raises:
         LayoutError: Two fields of the view share a hash field, or the view has no fields or no join keys.

@@ -78,7 +78,7 @@ def encode_int64(number: float) -> bytes:
     if not isinstance(number, int):
         raise TypeError(f"expected an integer, got {number!r}")
     if _INSTANTS[0] <= number < _INSTANTS[1]:
-        # The loop costs twice as much.
+        # ``encode_varint`` takes twice as long.
         return bytes(
             (
                 INT64_TAG,
@@ -110,7 +110,7 @@ def encode_bytes(content: bytes) -> bytes:
 def decode_int64(value: bytes) -> int | None:
     """Return the integer in a ``Value``, ``None`` for a null."""
     if len(value) == _INSTANT_BYTES:
-        # The loop costs as much as all other fields of a row.
+        # ``decode_varint`` takes as long as all other fields of a row.
         tag, a, b, c, d, e, f, g, h = value
         if tag == INT64_TAG and h < 0x80 <= a & b & c & d & e & f & g:
             return (

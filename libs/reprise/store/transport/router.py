@@ -227,7 +227,8 @@ class CommandBatch:
         return frame
 
     def _has_to_wait(self, position: int, text: str, asked: Address, slots: SlotMap) -> bool:
-        # A redirect is ``MOVED 3999 10.0.0.7:6381``, from now on, or ``ASK`` and so on, for this command.
+        # ``MOVED 3999 10.0.0.7:6381`` holds from now on, ``ASK 3999 10.0.0.7:6381`` for this command only. Without a
+        # host, it is that of the node that was asked.
         code, _, rest = text.partition(" ")
         if code in TRANSIENT_CLUSTER_ERRORS:
             self.pending[position] = None
@@ -237,9 +238,7 @@ class CommandBatch:
             return False
         slot, _, where = rest.partition(" ")
         host, _, port = where.rpartition(":")
-        address = Address(
-            host or asked.host, int(port)
-        )  # without a host it is that of the node that was asked
+        address = Address(host or asked.host, int(port))
         if code == "MOVED":
             slots.move(int(slot), address)
             self.moved = True
