@@ -63,9 +63,16 @@ def one_build(executor: str, events: Path, out: Path, spark_conf: Path, plan: st
 
     began = time.perf_counter()
     report = build_training_rows(
-        events, out, PLANS[plan](), timedelta(days=30), questions=True, memory_limit=MEMORY,
-        temp_directory=out.parent, open_executor=EXECUTORS[executor], advance=note,
-    )  # fmt: skip
+        events,
+        out,
+        PLANS[plan](),
+        timedelta(days=30),
+        questions=True,
+        memory_limit=MEMORY,
+        temp_directory=out.parent,
+        open_executor=EXECUTORS[executor],
+        advance=note,
+    )
     return {
         "rows": report.rows,
         "seconds": round(time.perf_counter() - began, 1),

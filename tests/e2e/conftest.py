@@ -43,13 +43,14 @@ def diagnosed(platform: Platform, request: pytest.FixtureRequest) -> Iterator[No
     failed = request.session.testsfailed
     try:
         yield
+        if request.session.testsfailed > failed:
+            _print_diagnosis(request, platform)
     except Exception:
         _print_diagnosis(request, platform)
         raise
-    if request.session.testsfailed > failed:
-        _print_diagnosis(request, platform)
-    if os.environ.get("REPRISE_E2E_KEEP") != "1":
-        platform.remove(wait=False)
+    finally:
+        if os.environ.get("REPRISE_E2E_KEEP") != "1":
+            platform.remove(wait=False)
 
 
 def _print_diagnosis(request: pytest.FixtureRequest, platform: Platform) -> None:

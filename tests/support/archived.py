@@ -178,9 +178,14 @@ def archive_worker(
     consumer.listener = RebalanceTracker()
     store = OfflineStore(str(root), storage=CrashingStorage(storage or LocalStorage(root), boundaries))
     settings = ArchiverSettings(
-        segment_records=records, segment_bytes=size, window_seconds=60, batch_records=1_000, poll_seconds=0.01,
-        retry_seconds=0.01, grace_seconds=1.0,
-    )  # fmt: skip
+        segment_records=records,
+        segment_bytes=size,
+        window_seconds=60,
+        batch_records=1_000,
+        poll_seconds=0.01,
+        retry_seconds=0.01,
+        grace_seconds=1.0,
+    )
     metrics = ArchiverMetrics(CollectorRegistry())
     return Worker(EVENTS.name, consumer, consumer.listener, store, settings, metrics, now_ms), consumer
 

@@ -26,10 +26,14 @@ def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tupl
     probability = 1 / (1 + np.exp(-(cycle + affinity - 1.5)))
     inputs = np.column_stack((recency, affinity, random.normal(size=rows), np.ones(rows)))
     table = Dataset(
-        inputs=np.asfortranarray(inputs, dtype=np.float32), labels=random.random(rows) < probability,
-        timestamps_us=timestamps, repeat_candidates=~np.isnan(recency), recency_days=recency,
-        users=random.integers(0, 400, rows), asked=np.zeros(rows, np.int8),
+        inputs=np.asfortranarray(inputs, dtype=np.float32),
+        labels=random.random(rows) < probability,
+        timestamps_us=timestamps,
+        repeat_candidates=~np.isnan(recency),
+        recency_days=recency,
+        users=random.integers(0, 400, rows),
+        asked=np.zeros(rows, np.int8),
         truth=probability if truth else None,
         past=PastPurchases(*[np.where(np.isnan(recency), np.nan, 1.0)] * 7),
-    )  # fmt: skip
+    )
     return table, split_by_time(0, 365 * DAY_US, HORIZON)

@@ -165,10 +165,16 @@ class FakeKubernetes:
         if found is None:
             return None
         return Resource(
-            namespace=namespace, name=name, uid="uid", version=str(found["version"]),
-            generation=found["generation"], annotations=dict(found["annotations"]), deleting=False,
-            spec=deepcopy(found["spec"]), status=deepcopy(found["status"]),
-        )  # fmt: skip
+            namespace=namespace,
+            name=name,
+            uid="uid",
+            version=str(found["version"]),
+            generation=found["generation"],
+            annotations=dict(found["annotations"]),
+            deleting=False,
+            spec=deepcopy(found["spec"]),
+            status=deepcopy(found["status"]),
+        )
 
     def pods(self) -> tuple[Pod, ...]:
         return tuple(Pod(name, f"http://{name}") for name in ("predictor-0", "predictor-1"))
@@ -215,7 +221,16 @@ def evidence(
 ) -> RolloutEvidence:
     """Return what the outcomes job would say of the candidate ``forest``."""
     entry = CandidateEvidence(
-        candidate="forest", candidate_digest=candidate, baseline_digest=baseline, verdict=verdict,
-        metric="log_loss", estimate=0.1, lower=0.05, upper=0.2, alpha=0.05, baseline_n=1000, candidate_n=1000,
-    )  # fmt: skip
+        candidate="forest",
+        candidate_digest=candidate,
+        baseline_digest=baseline,
+        verdict=verdict,
+        metric="log_loss",
+        estimate=0.1,
+        lower=0.05,
+        upper=0.2,
+        alpha=0.05,
+        baseline_n=1000,
+        candidate_n=1000,
+    )
     return RolloutEvidence(rollout=ROLLOUT, computed_at=at, candidates=(entry,), **other)

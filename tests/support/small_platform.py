@@ -107,9 +107,13 @@ class SmallPlatform:
             **variables,
         }
         done = subprocess.run(
-            own_command("doctor", *options), env={**os.environ, **environment}, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
+            own_command("doctor", *options),
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         return Examined(done.returncode, done.stdout, done.stderr)
 
 

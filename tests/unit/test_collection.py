@@ -31,9 +31,15 @@ def run(folder: Path, tests: str, *options: str, before: Callable[[], object] | 
     ]
     variables = {"PYTHONPATH": str(SUPPORT), "REPRISE_SOAK": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
-        [*command, "test_it.py"], cwd=folder, env={**os.environ, **variables}, preexec_fn=before, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-    )  # fmt: skip
+        [*command, "test_it.py"],
+        cwd=folder,
+        env={**os.environ, **variables},
+        preexec_fn=before,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 

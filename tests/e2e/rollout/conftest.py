@@ -175,9 +175,15 @@ def session_stage(
         running_prometheus(directory, ports) as url,
     ):
         stage = Stage(
-            cluster=rollout_definition, namespace=NAMESPACE, server=session_redis_server, redis=redis,
-            predictors=predictors, prometheus=url, behaviours=behaviours, log=directory / "operator.log",
-        )  # fmt: skip
+            cluster=rollout_definition,
+            namespace=NAMESPACE,
+            server=session_redis_server,
+            redis=redis,
+            predictors=predictors,
+            prometheus=url,
+            behaviours=behaviours,
+            log=directory / "operator.log",
+        )
         stage.add_pods()
         try:
             yield stage

@@ -19,9 +19,14 @@ def start_demo(folder: Path, *options: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "REPRISE_PROGRESS": "off"}
     command = [sys.executable, "-m", "reprise.cli", "demo", "--exit", "--folder", str(folder), *SMALL]
     return subprocess.Popen(
-        [*command, *options], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*command, *options],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def wait_for(demo: subprocess.Popen[str], words: str) -> None:

@@ -45,7 +45,7 @@ def test_fields_of_later_versions_are_ignored() -> None:
         ("feature_histograms", {"zzz": {"edges": [0, 1], "counts": [1]}}, "zzz is no input"),
         ("score_histogram", {"edges": [0, 1], "counts": [1, 2]}, "2 counts need 3 edges"),
         ("score_histogram", {"edges": [1, 1], "counts": [1]}, "edges must rise"),
-        ("horizons.0.seconds", 2_592_000, "expected rising horizons"),
+        ("horizons.1.seconds", 2_592_000, "expected rising horizons"),
         ("horizons.0.seconds", 20, "expected rising horizons"),
         ("horizons.0.seconds", 90, "expected rising horizons"),
     ],

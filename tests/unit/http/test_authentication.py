@@ -105,7 +105,7 @@ def guarded(registry: CollectorRegistry) -> Iterator[TestClient]:
         ([(b"x-api-key", b"\xff\xfe")], None),
     ],
 )
-def test_caller_is_known_by_the_name_of_any_good_key(
+def test_caller_is_known_by_the_name_of_any_good_key_and_by_nothing_else(
     headers: list[tuple[bytes, bytes]], named: str | None
 ) -> None:
     keys = ApiKeys([f"shop:{digest('one')}", digest("two").upper(), f"shop:{digest('three')}"])

@@ -35,7 +35,9 @@ SASL = {"kafka_servers": "a:1", "kafka_security_protocol": "SASL_SSL"}
         ({"kafka_servers": "a:1", "kafka_ca_file": "/nowhere/none.pem"}, "KAFKA_CA_FILE"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_without_the_password(given: dict[str, str], reason: str) -> None:
+def test_invalid_settings_are_refused_without_showing_the_password(
+    given: dict[str, str], reason: str
+) -> None:
     with pytest.raises(InvalidSettingsError, match=reason) as caught:
         EventLogSettings.load(**given)
     assert "hunter2" not in str(caught.value)

@@ -316,8 +316,11 @@ def test_a_rule_that_needs_approval_recommends_once_and_a_person_promotes(play):
     assert play.status.history[0].by == "Annotation"
 
 
-def test_worse_outcomes_roll_back(play):
-    play.apply(70)
+@pytest.mark.parametrize(
+    "promotion", [{}, {"rule": "Better", "requireApproval": True}], ids=["automatic", "by approval"]
+)
+def test_worse_outcomes_roll_back(play, promotion):
+    play.apply(70, promotion=promotion)
     play.store.said = evidence("worse", play.now)
     play.run(2)
     assert (play.forest.phase, play.forest.reason) == ("RolledBack", "OutcomesWorse")

@@ -75,3 +75,9 @@ def test_secret_is_neither_printed_nor_quoted_in_an_error(monkeypatch: pytest.Mo
     with pytest.raises(InvalidSettingsError, match="SHOP_TOKEN") as caught:
         ShopSettings.load()
     assert "'short'" not in str(caught.value)
+
+
+def test_settings_do_not_change() -> None:
+    settings = ShopSettings.load()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.max_batch = 5

@@ -50,8 +50,16 @@ def test_a_key_for_a_slot_is_in_it(slot: int) -> None:
         ("CLUSTERDOWN The cluster is down", [ASKED], ASKED),
         ("ERR MOVED by a script", [], ASKED),
     ],
+    ids=[
+        "moved",
+        "moved without a host",
+        "moved to IPv6",
+        "ask",
+        "no redirect: asked again",
+        "no redirect: an error",
+    ],
 )
-def test_redirects_are_followed(text: str, nodes: list[Address], owner: Address) -> None:
+def test_redirects_are_followed_and_nothing_else(text: str, nodes: list[Address], owner: Address) -> None:
     slots, batch = SlotMap([ASKED] * SLOTS), CommandBatch([b"a"], [b"a"], is_cluster=True)
     batch.requests(slots)
     batch.take(ASKED, [hiredis.ReplyError(text)], slots)
