@@ -206,11 +206,20 @@ def plot(figures: Mapping[str, Any]) -> str:
 def scale_section(figures: Mapping[str, Any]) -> str:
     scale = figures["scale"]
     curves, compared, skewed = scale["curves"], scale["compared"], scale["skewed"]
+
+    def cell(name: str, events: str, form: str) -> str:
+        return form.format(curves[name][events]) if events in curves[name] else "–"
+
     rows = [
-        f"| {int(events):,} | {label} | {seconds:,.0f} s | {curves[f'duckdb_gib{plan}'][events]:.1f} GiB "
-        f"| {curves[f'spark{plan}'][events]:,.0f} s | {curves[f'spark_gib{plan}'][events]:.1f} GiB |"
+        f"| {int(events):,} | {label} | "
+        + " | ".join(
+            cell(f"{engine}{what}{plan}", events, form)
+            for engine in ENGINES
+            for what, form in (("", "{:,.0f} s"), ("_gib", "{:.1f} GiB"))
+        )
+        + " |"
         for plan, label in PLANS.items()
-        for events, seconds in sorted(curves[f"duckdb{plan}"].items(), key=lambda one: int(one[0]))
+        for events in sorted(curves[f"duckdb{plan}"], key=int)
     ]
     one = figures["machines"]["scale"]
     return "\n".join(
