@@ -1,5 +1,7 @@
 """Which errors of Kafka's client a retry can help, and which end the process."""
 
+import logging
+
 import pytest
 from kafka import errors
 
@@ -12,7 +14,7 @@ from reprise.log import (
     OffsetOutOfRangeError,
     RecordTooLargeError,
 )
-from reprise.log.kafka.connection import convert_error
+from reprise.log.kafka.connection import connect, convert_error
 
 SETTINGS = EventLogSettings.load(kafka_servers="kafka:9092")
 
@@ -47,3 +49,18 @@ def test_only_errors_that_may_pass_are_retried(error: Exception, expected: type[
     assert type(converted) is expected
     assert str(converted).startswith("Kafka at kafka:9092: ecommerce-events: reading: ")
     assert type(error).__name__ in str(converted)
+
+
+def test_the_reason_of_a_refused_connection_is_named_although_later_attempts_only_time_out() -> None:
+    def client(**_: object) -> None:
+        for reason in (
+            "KafkaConnectionError: socket disconnected",
+            "SaslAuthenticationFailedError: invalid credentials",
+            "KafkaConnectionError: socket disconnected",
+            "RequestTimedOutError: Request timed out after 21 ms",
+        ):
+            logging.getLogger("kafka.net.manager").warning("Bootstrap connection failed: %s", reason)
+        raise errors.KafkaTimeoutError("Unable to bootstrap")
+
+    with pytest.raises(LogUnavailableError, match="invalid credentials"):
+        connect(client, {}, SETTINGS, "connecting a producer")

@@ -167,6 +167,8 @@ class _ConnectionErrorHandler(logging.Handler):
         message = record.getMessage()
         if "Error" not in message or "KafkaTimeoutError" in message:
             return
-        # a lost connection is the consequence of an earlier error
-        if self.text is None or "KafkaConnectionError" not in message:
+        # a lost connection and a request without an answer are consequences of an earlier error
+        if self.text is None or not any(
+            each in message for each in ("KafkaConnectionError", "RequestTimedOutError")
+        ):
             self.text = message
