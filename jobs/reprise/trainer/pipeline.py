@@ -81,8 +81,7 @@ def train(
         BundleError: The store cannot be used.
         RolloutError: The rollout cannot be read or changed.
     """
-    trained_at = datetime.now(tz=UTC)
-    durations: dict[str, float] = {}
+    started = datetime.now(tz=UTC)
     plan = Plan.load(settings.plan)
     store = settings.open_models(settings.out, settings.signing_key_file)
     if settings.truth is not None:
@@ -93,18 +92,7 @@ def train(
     else:
         serving, alone = _serving_in(rollout, settings, plan, store), ""
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
-        history = read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
-        check_horizons(history)
-        model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
-        durations.update(model.durations)
-        score, start_us = partial(score_rows, model.evaluated.scorer), history.split.evaluation.start_us
-        with timed(durations, "rank"), progress("Ranking users' products", 1, "steps") as bar:
-            ranking = evaluate_buy_again(history.events, plan, score, start_us, settings, Path(folder))
-            bar.advance()
-        users = _train_users(history, plan, settings, durations)
-        horizons = fit_horizons(history, model, KindColumns.of(plan), settings, durations)
-        refit = describe_refit(history, model)
-        run = Run(trained_at, durations, settings, plan, history, model, refit, horizons, ranking, users)
+        run = _fit(started, settings, plan, import_options or ImportOptions(), Path(folder))
         result = _publish(store, run)
         comparison = None
         if serving is not None and serving.bundle.digest != result.digest:
@@ -120,6 +108,25 @@ def train(
     if not settings.set_latest:
         return result
     return replace(result, latest=_set_latest(store, result, comparison, alone))
+
+
+def _fit(
+    started: datetime, settings: TrainerSettings, plan: Plan, import_options: ImportOptions, folder: Path
+) -> Run:
+    """Fit all models of the bundle on the events of the settings, whose rows are computed in the folder."""
+    durations: dict[str, float] = {}
+    history = read_history(settings, plan, import_options, folder, durations)
+    check_horizons(history)
+    model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
+    durations.update(model.durations)
+    score, start_us = partial(score_rows, model.evaluated.scorer), history.split.evaluation.start_us
+    with timed(durations, "rank"), progress("Ranking users' products", 1, "steps") as bar:
+        ranking = evaluate_buy_again(history.events, plan, score, start_us, settings, folder)
+        bar.advance()
+    users = _train_users(history, plan, settings, durations)
+    horizons = fit_horizons(history, model, KindColumns.of(plan), settings, durations)
+    refit = describe_refit(history, model)
+    return Run(started, durations, settings, plan, history, model, refit, horizons, ranking, users)
 
 
 def _train_users(

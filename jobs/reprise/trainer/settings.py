@@ -106,7 +106,7 @@ class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
         Path | None, click.Path(path_type=Path, exists=True, file_okay=False, writable=True)
     ] = Field(
         None,
-        description="Folder for temporary files, several times the size of the events; by default the system's.",
+        description="Folder for temporary files, 500 bytes or more for each event; by default the system's.",
     )
     rows_cache: Annotated[Path | None, click.Path(path_type=Path, file_okay=False, writable=True)] = Field(
         None,

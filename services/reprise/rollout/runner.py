@@ -54,8 +54,8 @@ def liveness_router(loop: ReconcileLoop) -> APIRouter:
 
     @router.get("/healthz")
     async def healthz() -> Health:
-        if loop.problem is not None:
-            raise ProblemError(NOT_READY, loop.problem)
+        if (problem := loop.problem) is not None:
+            raise ProblemError(NOT_READY, problem)
         return Health(status="ok")
 
     return router

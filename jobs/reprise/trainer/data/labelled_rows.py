@@ -17,7 +17,6 @@ from reprise.runtime.durations import format_duration
 MIN_TRAIN_LABELS = 30
 MIN_HELD_OUT_LABELS = 10
 
-
 Rows = slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]
 """Some of the rows."""
 

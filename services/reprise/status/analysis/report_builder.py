@@ -31,23 +31,22 @@ TITLES = {
     RETENTION: "Users",
 }
 _AUC = {"measure": "roc_auc", "slice": "overall", "scorer": "model"}
-_NOTES: Mapping[str, Sequence[tuple[str, Mapping[str, str], Callable[..., str]]]] = {
+_NOTES: Mapping[str, Sequence[tuple[str, Mapping[str, str], Callable[[float], str]]]] = {
     TRAINER: [
         ("reprise_trainer_evaluation", _AUC, "AUC {:.3f}".format),
-        ("reprise_trainer_events", {}, lambda events, *_: f"from {count(events, 'event')}"),
+        ("reprise_trainer_events", {}, lambda events: f"from {count(events, 'event')}"),
     ],
-    BACKFILL: [("reprise_backfill_rows", {}, lambda *rows: f"wrote {count(sum(rows), 'row')}")],
-    SCORING: [("reprise_scoring_pairs", {}, lambda pairs, *_: count(pairs, "pair"))],
+    SCORING: [("reprise_scoring_pairs", {}, lambda pairs: count(pairs, "pair"))],
     DEMAND: [
-        ("reprise_demand_units", {}, lambda units, *_: f"{count(round(units), 'unit')} expected"),
+        ("reprise_demand_units", {}, lambda units: f"{count(round(units), 'unit')} expected"),
         ("reprise_demand_backtest_wape", {"method": "forecast"}, "WAPE {:.1%}".format),
     ],
     RETENTION: [
-        ("reprise_retention_users", {}, lambda users, *_: count(users, "user")),
-        ("reprise_retention_users_at_risk", {}, lambda users, *_: f"{plain(users)} at risk"),
+        ("reprise_retention_users", {}, lambda users: count(users, "user")),
+        ("reprise_retention_users_at_risk", {}, lambda users: f"{plain(users)} at risk"),
     ],
 }
-"""Metrics that a job pushes, with their labels, and what the page says of their values."""
+"""Metrics that a job pushes, with their labels, and what the page says of their value."""
 
 NIGHTLY_JOBS = (SCORING, DEMAND, RETENTION)
 """Jobs of shops that want them; they are left out where they have not run."""
@@ -212,7 +211,9 @@ def _notes(jobs: Samples, name: str) -> Iterator[str]:
         checked, wrong = jobs.one("reprise_outcomes_checked_values"), jobs.one("reprise_outcomes_mismatches")
         if checked is not None and wrong is not None:
             yield f"{count(checked, 'feature')} recomputed, {plain(wrong)} of them differ"
+    if name == BACKFILL and (rows := [value for _, value in jobs.all("reprise_backfill_rows")]):
+        yield f"wrote {count(sum(rows), 'row')}"
     for metric, labels, note in _NOTES.get(name, ()):
-        values = [value for _, value in jobs.all(metric, **labels)]
-        if values:
-            yield note(*values)
+        value = jobs.one(metric, **labels)
+        if value is not None:
+            yield note(value)
