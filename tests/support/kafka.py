@@ -24,16 +24,6 @@ from support.redis import free_port
 
 _START_SECONDS = 180.0
 _JARS_SCRIPT = Path(__file__).parents[2] / ".ci/kafka"
-_INTERNAL = ("transaction.state.log", "share.coordinator.state.topic")
-_OF_ONE_BROKER = (
-    *("offsets.topic.num.partitions", "offsets.topic.replication.factor"),
-    *("default.replication.factor", "min.insync.replicas"),
-    *(
-        f"{topic}.{name}"
-        for topic in _INTERNAL
-        for name in ("num.partitions", "replication.factor", "min.isr")
-    ),
-)
 
 
 class MissingKafkaError(Exception):
@@ -154,8 +144,19 @@ class KafkaBroker:
             "inter.broker.listener.name": "PLAINTEXT",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
             "log.dirs": str(self.directory / "data"),
-            **dict.fromkeys(("num.network.threads", "num.io.threads", "background.threads"), "2"),
-            **dict.fromkeys(_OF_ONE_BROKER, "1"),
+            "num.network.threads": "2",
+            "num.io.threads": "2",
+            "background.threads": "2",
+            "offsets.topic.num.partitions": "1",
+            "offsets.topic.replication.factor": "1",
+            "default.replication.factor": "1",
+            "min.insync.replicas": "1",
+            "transaction.state.log.num.partitions": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.num.partitions": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "500",
