@@ -3,7 +3,8 @@
 Run ``PYTHONPATH=tests python tests/bench/bench_scale.py [scale]``; 10 ends at ten million events, and takes hours. Both
 engines get this machine and the same memory, and their rows are compared. In the skewed history one product has 30 %
 of all events and one user 10 %. The baseline of its tasks is Spark without buckets: windows over whole keys.
-``bench_scale.py --curve EVENTS…`` measures only histories of these sizes, with a plan of eight inputs.
+``bench_scale.py --curve EVENTS…`` measures only histories of these sizes, with a plan of eight inputs; ``--curve duckdb
+EVENTS…`` only one engine, and ``PLAN=whole`` the whole plan.
 """
 
 import json
@@ -34,6 +35,7 @@ from support.plans import checked_in_plan
 from support.served_bundles import small_plan
 
 PLANS = {"whole": checked_in_plan, "eight": small_plan}
+ENGINES = ("duckdb", "spark")
 EVENTS = (100_000, 300_000, 1_000_000)
 SKEWED_EVENTS = 300_000
 MEMORY = "8GiB"
@@ -161,24 +163,27 @@ def skewed(source: Path, out: Path) -> Path:
     return out
 
 
-def measure_curve(folder: Path, sizes: Sequence[int], plan: str = "whole") -> dict[str, Any]:
-    """Build the rows of histories of these sizes on both engines, and compare them."""
-    curves: dict[str, Numbers] = {"duckdb": {}, "spark": {}, "duckdb_gib": {}, "spark_gib": {}}
-    cpu_seconds: dict[str, list[float]] = {"duckdb": [], "spark": []}
+def measure_curve(
+    folder: Path, sizes: Sequence[int], plan: str = "whole", engines: Sequence[str] = ENGINES
+) -> dict[str, Any]:
+    """Build the rows of histories of these sizes on each engine, and compare those of two."""
+    curves: dict[str, Numbers] = {f"{engine}{unit}": {} for engine in engines for unit in ("", "_gib")}
+    cpu_seconds: dict[str, list[float]] = {engine: [] for engine in engines}
     different = compared = 0
     for events in sizes:
         size = {"users": max(50, events // 50), "products": max(20, events // 500)}
         source = history(folder / f"{events}.parquet", events, **size)
-        rows = {executor: folder / f"{executor}.parquet" for executor in ("duckdb", "spark")}
+        rows = {engine: folder / f"{engine}.parquet" for engine in engines}
         for executor, out in rows.items():
             numbers = built(executor, source, out, plan=plan)
             print(f"{events:,} events on {executor}: {numbers}", file=sys.stderr, flush=True)
             curves[executor][str(events)] = numbers["seconds"]
             curves[f"{executor}_gib"][str(events)] = numbers["peak_gib"]
             cpu_seconds[executor].append(numbers["cpu_seconds"])
-        largest = pc.max(pq.read_table(source, columns=["amount"])["amount"]).as_py()
-        different += mismatches(rows["spark"], rows["duckdb"], PLANS[plan](), largest)
-        compared += pq.read_metadata(rows["spark"]).num_rows
+        if engines == ENGINES:
+            largest = pc.max(pq.read_table(source, columns=["amount"])["amount"]).as_py()
+            different += mismatches(rows["spark"], rows["duckdb"], PLANS[plan](), largest)
+            compared += pq.read_metadata(rows["spark"]).num_rows
         source.unlink()
     slopes = {
         f"{executor}_us_per_event": slope_us(each, sizes)
@@ -226,8 +231,12 @@ def misses(numbers: dict[str, Any]) -> list[str]:
 def main() -> int:
     if sys.argv[1:2] != ["--curve"]:
         return run_alone(run, misses)
+    engines = tuple(each for each in sys.argv[2:] if each in ENGINES) or ENGINES
+    sizes = [int(each) for each in sys.argv[2:] if each not in ENGINES]
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
-        print(json.dumps(measure_curve(Path(name), [int(each) for each in sys.argv[2:]], "eight"), indent=2))
+        print(
+            json.dumps(measure_curve(Path(name), sizes, os.environ.get("PLAN", "eight"), engines), indent=2)
+        )
     return 0
 
 

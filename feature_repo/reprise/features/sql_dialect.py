@@ -22,7 +22,7 @@ class SqlDialect:
     """
 
     types: Mapping[str, str]  # the type of a state's field by its kind
-    peers: tuple[str, ...]  # further columns that ``past`` needs
+    peers: Mapping[str, str]  # a further column that ``past`` needs, by entity
     position: str  # the value that orders all rows
     event_position: str  # the value that orders all events
     first_of_each_id: Callable[[str], str]  # rows without those whose event id an earlier one has
@@ -50,10 +50,10 @@ def _duckdb_list(frame: str, limit: int, condition: str) -> str:
 # per row and aggregate: most of the work where an entity has many rows.
 DUCKDB = SqlDialect(
     types={"int64": "BIGINT", "double": "DOUBLE", "bytes": "BLOB"},
-    peers=tuple(
-        f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
+    peers={
+        entity: f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
         for entity, keys in PARTITIONS.items()
-    ),
+    },
     position="row_number() OVER (ORDER BY ts, event_key, row_id)",
     event_position=f"ts::HUGEINT * {2**60} + event_key",  # keys have 60 bits
     first_of_each_id=sql.first_of_each_id,
@@ -91,7 +91,7 @@ def _spark_list(frame: str, limit: int, condition: str) -> str:
 # the smallest and largest position.
 SPARK = SqlDialect(
     types={"int64": "BIGINT", "double": "DOUBLE", "bytes": "BINARY"},
-    peers=(),
+    peers={},
     position=f"struct(ts, coalesce(event_key, {2**62}), row_id)",
     event_position="struct(ts, event_key)",
     first_of_each_id=_spark_first_of_each_id,

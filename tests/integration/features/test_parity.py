@@ -120,6 +120,18 @@ def test_batch_and_stream_are_the_same_on_larger_histories(
     assert found.compared == 2 * count * len(PLAN.inputs)
 
 
+@pytest.mark.parametrize("years", [0.1, 20.0])
+def test_a_history_in_parts_is_the_same_three_ways(years: float) -> None:
+    events = random_history(3, 120, users=7, products=5, years=years)
+    requests = [
+        Request(f"user-{number % 8}", f"product-{number % 6}", event.timestamp_us + number % 2)
+        for number, event in enumerate(events[::5])
+    ]
+    with BatchExecutor(PLAN, part_rows=25) as in_parts:
+        assert_three_ways_the_same(in_parts, events, requests)
+        assert not in_parts._run("SELECT * FROM duckdb_tables() WHERE table_name = 'lifted'")
+
+
 def assert_states_are_the_batchs(executor: BatchExecutor, events: list[Event], order: random.Random) -> None:
     executor.load_events(event_table(events))
     shuffled = list(events)

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -14,9 +16,11 @@ import pytest
 
 from reprise.events import Event
 from reprise.features.exceptions import FeatureEngineError
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.parity.comparison import compare, feature_scales
 from reprise.features.training_rows import TrainingRowsReport, build_training_rows, training_schema
 from support.collection import SOAK
-from support.hard_histories import random_history
+from support.hard_histories import largest_amount, random_history
 from support.histories import event_table
 from support.plans import checked_in_plan
 
@@ -183,10 +187,41 @@ def test_spilling_to_disk_gives_the_same_rows(tmp_path: Path) -> None:
 
     source, out = tmp_path / "events.parquet", tmp_path / "tight.parquet"
     tight = {"memory_limit": "100MiB", "temp_directory": tmp_path}
-    build_training_rows(source, out, PLAN, HORIZON, **tight, advance=look)
+    at_once = partial(BatchExecutor, part_rows=len(events))
+    build_training_rows(source, out, PLAN, HORIZON, **tight, open_executor=at_once, advance=look)
     assert spilled, "the memory limit was too generous for this test to say anything"
     assert pq.read_table(out).equals(roomy)
     assert list(tmp_path.glob("reprise-batch-*")) == []
+
+
+def test_more_rows_than_memory_holds_are_computed_in_parts_and_are_the_same(tmp_path: Path) -> None:
+    events = random_history(6, 40_000, users=2_000, products=200, years=1.0)
+    source, out = tmp_path / "events.parquet", tmp_path / "rows.parquet"
+    pq.write_table(event_table(events), source)
+    options = {"questions": True, "further": (7 * timedelta(days=1),)}
+    on_disk: set[str] = set()
+
+    def look(_: int) -> None:
+        on_disk.update(path.name for path in tmp_path.glob("reprise-batch-*/*"))
+
+    tables, reports = [], []
+    for memory_limit in ("4GiB", "100MiB"):
+        assert not on_disk
+        limits = {"memory_limit": memory_limit, "temp_directory": tmp_path}
+        reports.append(build_training_rows(source, out, PLAN, HORIZON, **options, **limits, advance=look))
+        tables.append(pq.read_table(out))
+    assert "tables.duckdb" in on_disk
+    assert reports[0] == reports[1]
+    whole, in_parts = tables
+    names = list(PLAN.input_names)
+    assert in_parts.drop_columns(names).equals(whole.drop_columns(names))
+    expected, found = (
+        np.column_stack([table[name].to_numpy() for name in names]) for table in (whole, in_parts)
+    )
+    scales = feature_scales(PLAN, names, expected, largest_amount(events))
+    comparison = compare("parts and all at once", names, found, expected, scales)
+    assert [str(mismatch) for mismatch in comparison.mismatches] == []
+    assert comparison.compared == whole.num_rows * len(names)
 
 
 @pytest.mark.parametrize("horizon", [timedelta(0), timedelta(days=-1)])

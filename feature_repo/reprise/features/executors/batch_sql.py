@@ -172,10 +172,13 @@ def lifted_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
 
     The latter orders all rows. ``source`` has ``ROW_COLUMNS``, and may have more.
     """
-    return (
-        f"SELECT {', '.join(['*', *_frame_columns(plan, 'is_event'), *dialect.peers])} FROM"
-        f" (SELECT *, {dialect.position} AS position FROM {source})"
-    )
+    positioned = f"(SELECT *, {dialect.position} AS position FROM {source})"
+    return lifted_in_order(plan, positioned, [*dialect.peers.values()])
+
+
+def lifted_in_order(plan: Plan, source: str, peers: Sequence[str]) -> str:
+    """Return the query that adds to rows with a ``position`` the columns of their dataframe, and those of ``peers``."""
+    return f"SELECT {', '.join(['*', *_frame_columns(plan, 'is_event'), *peers])} FROM {source}"
 
 
 def lifted_events_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
@@ -244,12 +247,16 @@ def past_select(
     ``source`` is a table or query in parentheses of ``transitions_select``. The expressions may use the windows of
     ``pasts``.
     """
-    windows = ", ".join(past.window for past in pasts.values())
-    computed = ", ".join(["is_row", "position", *columns, *_named(expressions)])
-    return (
-        f"SELECT {', '.join([*columns, *expressions])} FROM (SELECT {computed} FROM {source} WINDOW {windows})"
-        " WHERE is_row ORDER BY position"
-    )
+    rows = with_past_select(source, [*pasts.values()], expressions, ["is_row", "position", *columns])
+    return f"SELECT {', '.join([*columns, *expressions])} FROM ({rows}) WHERE is_row ORDER BY position"
+
+
+def with_past_select(
+    source: str, pasts: Sequence[Past], expressions: Mapping[str, str], columns: Sequence[str] = ("*",)
+) -> str:
+    """Return the query of ``columns`` and named ``expressions``, which may use the windows of ``pasts``."""
+    windows = ", ".join(past.window for past in pasts)
+    return f"SELECT {', '.join([*columns, *_named(expressions)])} FROM {source} WINDOW {windows}"
 
 
 def pair_values_select(plan: Plan, source: str, dialect: SqlDialect) -> str:

@@ -299,8 +299,8 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         self._create(pairs, batch_sql.pair_values_select(self._plan, events, self.dialect))
         self._has_final_tables = True
 
-    def _span(self) -> batch_sql.Span:
-        [(first, last)] = self._run("SELECT min(ts), max(ts) FROM lifted")
+    def _span(self, rows: str = "lifted") -> batch_sql.Span:
+        [(first, last)] = self._run(f"SELECT min(ts), max(ts) FROM {rows}")
         return batch_sql.Span(int(first), int(last))
 
 
