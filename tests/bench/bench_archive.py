@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from standalone import run_alone
 
+from bench.standalone import run_alone
 from reprise.archive import OfflineStore, Segment, archive_table, compact, log_date, write_events
 from reprise.log import EVENTS
 from support.archived import START_MS, TOPIC_ID, event_records

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def run(events: int = 3_000_000) -> dict[str, object]:
             ),
             "csv": HistoryOptions(path / "h.csv", shop, START, events=events),
         }
-        rates = {name: rate(events, lambda plan=plan: generate_history(plan)) for name, plan in plans.items()}
+        rates = {name: rate(events, partial(generate_history, plan)) for name, plan in plans.items()}
         baseline = rate(BASELINE_EVENTS, lambda: one_event_at_a_time(path / "loop.parquet", BASELINE_EVENTS))
     return {
         "events": events,

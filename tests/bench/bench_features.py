@@ -14,10 +14,11 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from standalone import history, in_own_process, run_alone
 
+from bench.standalone import history, in_own_process, run_alone
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.fold import Fold, InMemoryStates
@@ -33,7 +34,7 @@ from support.raw_lists import RawLists
 PLAN = checked_in_plan()
 REQUIRED_RATIO = 100.0
 MEMORY_LIMIT = "3GiB"
-Numbers = dict[str, float | int | str]
+Numbers = dict[str, Any]
 
 
 def against_featuretools(folder: Path, events: int, rows: int) -> Numbers:

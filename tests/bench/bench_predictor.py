@@ -29,8 +29,9 @@ from bench.serving_fixtures import Prepared, prepare
 from bench.standalone import processor_seconds
 from bench.wrk import bearable_connections, load, paced, rate_of, start_wrk
 from reprise.bundle import BundleStore
+from reprise.cli.demo.processes import free_port
 from reprise.routing import RoutingDocument, Share, allocate, document_key
-from support.redis import RedisServer, free_port, running_redis
+from support.redis import RedisServer, running_redis
 
 BENCH = Path(__file__).parent
 SERVER_CORE, LOAD_CORE = "0", "1"

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ import duckdb
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from standalone import history, in_own_process, processor_seconds, run_alone
 
+from bench.standalone import history, in_own_process, processor_seconds, run_alone
 from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.features.executors.spark import SparkExecutor
 from reprise.features.parity.comparison import compare, feature_scales
 from reprise.features.plan import Plan
@@ -34,12 +35,12 @@ from reprise.features.training_rows import build_training_rows
 from support.plans import checked_in_plan
 from support.served_bundles import small_plan
 
-PLANS = {"whole": checked_in_plan, "eight": small_plan}
+PLANS: dict[str, Callable[[], Plan]] = {"whole": checked_in_plan, "eight": small_plan}
 ENGINES = ("duckdb", "spark")
 EVENTS = (100_000, 300_000, 1_000_000)
 SKEWED_EVENTS = 300_000
 MEMORY = "8GiB"
-EXECUTORS = {
+EXECUTORS: dict[str, Callable[..., PlanExecutor]] = {
     "duckdb": BatchExecutor,
     "spark": SparkExecutor,
     "spark_without_buckets": partial(SparkExecutor, bucket_rows=sys.maxsize),

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from standalone import history, in_own_process, run_alone
 
+from bench.standalone import history, in_own_process, run_alone
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs
@@ -104,7 +104,7 @@ def run(scale: float = 1.0) -> Numbers:
             events=small, out=str(folder / "models"), plan=Path("feature_repo/plan/plan.json"), cv_folds=0,
             horizon=timedelta(days=7),
         )  # fmt: skip
-        model = train(settings).model.published
+        model = train(settings).run.model.published
         numbers = in_own_process(one_score, folder / "models", large, folder / "scores")
         in_own_process(one_score, folder / "models", small, folder / "few")
         baseline = straightforward(small, model, folder / "few")

@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 import redis as redis_py
-from bench_stream import BULK, THROUGHPUT_EVENTS, append, throughput, write_rows
-from standalone import history, processor_seconds, run_alone
 
+from bench.bench_stream import BULK, THROUGHPUT_EVENTS, append, throughput, write_rows
+from bench.standalone import history, processor_seconds, run_alone
 from reprise.archive.records import archive_table, to_parquet
 from reprise.events import encode_event, format_timestamp
 from reprise.features.executors.batch import BatchExecutor

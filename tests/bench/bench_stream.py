@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from prometheus_client import CollectorRegistry
-from standalone import processor_seconds
 
+from bench.standalone import processor_seconds
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, BufferFullError, Topic, open_producer
@@ -70,7 +70,7 @@ def run() -> dict[str, float | str]:
         )
         numbers["ratio_of_row_changes_to_feast_bulk"] = changes / bulk
         numbers["ratio_of_row_changes_to_feast_bulk_by_cpu"] = changes_by_cpu / by_cpu
-        measured = numbers | freshness(broker, redis) | scaling(broker, redis)
+        measured: dict[str, Any] = numbers | freshness(broker, redis) | scaling(broker, redis)
         # of a process of its own, as it is deployed; the fold above shares its interpreter with who measures it
         measured["ratio_to_feast_push_events"] = (
             measured["one_worker_events_per_second"] / measured["feast_push_events_per_second"]
@@ -137,7 +137,7 @@ def append(broker: KafkaBroker, topic: Topic, records: Iterable[tuple[bytes, byt
 
 def rows_written(redis: RedisServer) -> int:
     with redis.client() as client:
-        statistics: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
+        statistics: dict[str, Any] = client.info("commandstats")
     return sum(statistics.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
 
 
@@ -254,7 +254,7 @@ def freshness(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
     }
 
 
-def scaling(broker: KafkaBroker, redis: RedisServer) -> dict[str, float | str]:
+def scaling(broker: KafkaBroker, redis: RedisServer) -> dict[str, Any]:
     """Fold the same backlog with one worker process and with two, and name what bounds the two."""
     one, _ = backlog_seconds(broker, redis, workers=1)
     two, shares = backlog_seconds(broker, redis, workers=2)

@@ -253,10 +253,8 @@ def scale_plot(figures: Mapping[str, Any]) -> str:
     }
     every = [point for curve in points.values() for point in curve]
     left, top, width, height = 60, 30, 440, 260
-    low, high = (
-        [bound(point[axis] for point in every) for axis in (0, 1)]
-        for bound in (lambda values: math.floor(min(values)), lambda values: math.ceil(max(values)))
-    )
+    low = [math.floor(min(point[axis] for point in every)) for axis in (0, 1)]
+    high = [math.ceil(max(point[axis] for point in every)) for axis in (0, 1)]
 
     def place(x: float, y: float) -> tuple[float, float]:
         across, up = (x - low[0]) / (high[0] - low[0]), (y - low[1]) / (high[1] - low[1])

@@ -32,7 +32,7 @@ def benchmarks() -> dict[str, Path]:
 
 
 def measure(path: Path, out: Path) -> None:
-    out.write_text(json.dumps(importlib.import_module(path.stem).run()))
+    out.write_text(json.dumps(importlib.import_module(f"bench.{path.stem}").run()))
 
 
 def kept() -> dict[str, Any]:

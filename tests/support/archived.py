@@ -54,8 +54,8 @@ class CrashingStorage(Storage):
     def open(self, path: str) -> IO[bytes]:
         return self._storage.open(path)
 
-    def read(self, path: str) -> bytes:
-        return self._storage.read(path)
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        return self._storage.read(path, limit)
 
     def version(self, path: str) -> str | None:
         return self._storage.version(path)
@@ -187,7 +187,8 @@ def archive_worker(
         grace_seconds=1.0,
     )
     metrics = ArchiverMetrics(CollectorRegistry())
-    return Worker(EVENTS.name, consumer, consumer.listener, store, settings, metrics, now_ms), consumer
+    worker = Worker(EVENTS.name, consumer, consumer.listener, store, settings, metrics, now_ms)  # type: ignore[arg-type]  # no seek
+    return worker, consumer
 
 
 def event_records(partition: int, events: Sequence[Event], log_ms: Sequence[int]) -> list[Record]:

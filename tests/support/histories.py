@@ -130,5 +130,6 @@ def _assert_equal(
     scale[[at for at, name in enumerate(names) if name.endswith("_m2")]] *= 1e3
     wrong = (np.isnan(found) != np.isnan(expected)) | (np.abs(found - expected) > 1e-9 * scale)
     assert not wrong.any(), [
-        f"{view} {ids} {names[at]}: stored {found[at]}, batch {expected[at]}" for at in np.flatnonzero(wrong)
+        f"{view} {ids} {names[int(at)]}: stored {found[at]}, batch {expected[at]}"
+        for at in np.flatnonzero(wrong)
     ]

@@ -18,9 +18,9 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from reprise.cli.demo.processes import free_port
 from reprise.log import TOPICS, EventLogSettings
 from reprise.log.kafka.topics import ensure_topics
-from support.redis import free_port
 
 _START_SECONDS = 180.0
 _JARS_SCRIPT = Path(__file__).parents[2] / ".ci/kafka"

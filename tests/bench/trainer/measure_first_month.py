@@ -1,6 +1,6 @@
 """Measure a published model in its first month in service: the table of docs/model.md.
 
-    python tests/bench/trainer/measure_first_month.py SEED START [--posterior]
+    PYTHONPATH=tests python tests/bench/trainer/measure_first_month.py SEED START [--posterior]
 
 A shop of datagen with this seed runs for 240 days from START. A model is trained on the first 180 days as
 `reprise train` does it, and judged on the next 30; the last 30 complete the labels. Requests about all pairs
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from measure_forest_size import HORIZON, read
-from measure_posterior import posterior_of, print_posterior
 from sklearn.metrics import roc_auc_score
 
+from bench.trainer.measure_forest_size import HORIZON, read
+from bench.trainer.measure_posterior import posterior_of, print_posterior
 from reprise import sql
 from reprise.cli.main import command
 from reprise.evaluation.classification_metrics import Floats, RankedPredictions
@@ -46,7 +46,7 @@ def main() -> None:
             query = f"COPY (FROM '{events}' WHERE timestamp < '{end.isoformat()}') TO '{known}'"
             connection.execute(query)
         settings = TrainerSettings.load(events=known, out=str(folder / "models"), plan=PLAN)
-        model = train(settings).model.published
+        model = train(settings).run.model.published
         idle = [scores_of_all_pairs(folder, events, end + timedelta(days=days)) for days in (0, 15)]
         rows, _ = read(events, truth, plan)
         first_us = int(end.timestamp() * 1e6)

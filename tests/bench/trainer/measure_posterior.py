@@ -6,10 +6,10 @@
 from pathlib import Path
 
 import numpy as np
-from posterior_oracle import PosteriorOracle, by_user
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 
+from bench.trainer.posterior_oracle import PosteriorOracle, by_user
 from reprise import sql
 from reprise.evaluation.cluster_bootstrap import bootstrap
 from reprise.shop.population import Products

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import expit
 
 from reprise.shop.activity_clock import ActivityClock
@@ -120,7 +121,9 @@ class PosteriorOracle:
         self.browsed = 1 - (1 - seen) * np.exp(-np.outer(FURTHER, seen))  # sessions of its category with it
         self.repeat = expit(products.repeat[:, None] + self.nodes.loyalty)
 
-    def predict(self, product: Indices, event_type: Indices, timestamp_us: Indices, wanted: Floats) -> Floats:
+    def predict(
+        self, product: Indices, event_type: Indices, timestamp_us: Indices, wanted: npt.NDArray[np.bool_]
+    ) -> Floats:
         """Return the probability at each wanted event of one user, NaN at the others; events are in time order."""
         user = _User(self)
         probability = np.full(len(product), np.nan)
@@ -517,7 +520,7 @@ def _mixed_poisson(mean: Floats, variation: Floats) -> Floats:
 
 def _log_sum(logarithms: Floats, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Floats:
     """Return the logarithm of the sum; SciPy's ``logsumexp`` takes half of the time of this module."""
-    return np.asarray(np.logaddexp.reduce(logarithms, axis=axis, keepdims=keepdims))
+    return np.asarray(np.logaddexp.reduce(logarithms, axis=axis, keepdims=keepdims))  # type: ignore[call-overload]
 
 
 def _grid(low: float, high: float, step: float) -> Floats:

@@ -141,7 +141,9 @@ class BatchExecutor(PlanExecutor):
             return super()._past(source, columns, extra)
         self._create("ordered", f"SELECT * FROM ({source}) ORDER BY ts, event_key, row_id")
         span = self._span("ordered")
-        pasts = {name: batch_sql.Past(name, span, self.dialect) for name in self.dialect.peers}
+        pasts = {
+            entity.name: batch_sql.Past(entity.name, span, self.dialect) for entity in self._plan.entities
+        }
         states = batch_sql.past_states(self._plan, pasts)
         of_product = {name: state for name, state in states.items() if name.startswith("product__")}
         of_user = {**(extra or {}), **{name: states[name] for name in states if name not in of_product}}
