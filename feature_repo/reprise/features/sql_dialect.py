@@ -13,6 +13,9 @@ from reprise.features.latest_products import SQL_ENTRY
 PARTITIONS = {"user": "user_id", "product": "product_id", "pair": "user_id, product_id"}
 """The keys of each entity."""
 
+ROW_ORDER = "ts, event_key, row_id"
+"""The order of all rows; at one instant, those without an event come last."""
+
 
 @dataclass(frozen=True)
 class SqlDialect:
@@ -54,7 +57,7 @@ DUCKDB = SqlDialect(
         entity: f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
         for entity, keys in PARTITIONS.items()
     },
-    position="row_number() OVER (ORDER BY ts, event_key, row_id)",
+    position=f"row_number() OVER (ORDER BY {ROW_ORDER})",
     event_position=f"ts::HUGEINT * {2**60} + event_key",  # keys have 60 bits
     first_of_each_id=sql.first_of_each_id,
     event_key=sql.event_key,

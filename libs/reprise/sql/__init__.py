@@ -11,8 +11,10 @@ MEMORY_LIMIT = "3GiB"
 _ERASED_ID = "^reprise-erased-([0-9a-f]{15})-"
 
 
-def connect(*, memory_limit: str | None = None, temp_directory: Path | None = None) -> Any:
-    """Return a connection to a new in-memory database, in UTC and without a progress bar.
+def connect(
+    file: Path | None = None, *, memory_limit: str | None = None, temp_directory: Path | None = None
+) -> Any:
+    """Return a connection to a new database, in UTC and without a progress bar; in memory without a ``file``.
 
     ``memory_limit`` is what DuckDB may use before it spills to disk, such as ``4GiB``; 80 % of all memory if absent.
     ``temp_directory`` is where it spills to; it is created when needed.
@@ -22,7 +24,7 @@ def connect(*, memory_limit: str | None = None, temp_directory: Path | None = No
     """
     import duckdb  # noqa: PLC0415 - slow to load, and commands need only the default above for their help
 
-    connection = duckdb.connect()
+    connection = duckdb.connect(file or ":memory:")
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
     for name, value in (("memory_limit", memory_limit), ("temp_directory", temp_directory)):

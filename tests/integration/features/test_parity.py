@@ -128,8 +128,9 @@ def test_a_history_in_parts_is_the_same_three_ways(years: float) -> None:
         for number, event in enumerate(events[::5])
     ]
     with BatchExecutor(PLAN, part_rows=25) as in_parts:
-        assert_three_ways_the_same(in_parts, events, requests)
-        assert not in_parts._run("SELECT * FROM duckdb_tables() WHERE table_name = 'lifted'")
+        for history in (events, events[:10], events):
+            assert_three_ways_the_same(in_parts, history, requests)
+        assert_states_are_the_batchs(in_parts, events, random.Random(3))
 
 
 def assert_states_are_the_batchs(executor: BatchExecutor, events: list[Event], order: random.Random) -> None:

@@ -199,18 +199,23 @@ def test_more_rows_than_memory_holds_are_computed_in_parts_and_are_the_same(tmp_
     source, out = tmp_path / "events.parquet", tmp_path / "rows.parquet"
     pq.write_table(event_table(events), source)
     options = {"questions": True, "further": (7 * timedelta(days=1),)}
-    on_disk: set[str] = set()
+    queries: list[str] = []
 
-    def look(_: int) -> None:
-        on_disk.update(path.name for path in tmp_path.glob("reprise-batch-*/*"))
+    class Recording(BatchExecutor):
+        def _run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            queries.append(statement)
+            return super()._run(statement, parameters)
 
     tables, reports = [], []
     for memory_limit in ("4GiB", "100MiB"):
-        assert not on_disk
+        assert not any(query.startswith("INSERT") for query in queries)
         limits = {"memory_limit": memory_limit, "temp_directory": tmp_path}
-        reports.append(build_training_rows(source, out, PLAN, HORIZON, **options, **limits, advance=look))
+        reports.append(
+            build_training_rows(source, out, PLAN, HORIZON, **options, **limits, open_executor=Recording)
+        )
         tables.append(pq.read_table(out))
-    assert "tables.duckdb" in on_disk
+    assert sum(query.startswith("INSERT") for query in queries) > 2
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
     assert reports[0] == reports[1]
     whole, in_parts = tables
     names = list(PLAN.input_names)

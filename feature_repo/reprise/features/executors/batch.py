@@ -1,6 +1,6 @@
-"""The batch executor: the plan as SQL over a file of events, on DuckDB, which spills to disk."""
+"""The batch executor: the plan as SQL over a file of events, on DuckDB, with tables on disk."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,14 +14,14 @@ from pydantic import ByteSize, TypeAdapter
 from reprise import sql
 from reprise.features.executors import batch_sql
 from reprise.features.executors.plan_executor import BATCH_ROWS, PlanExecutor
-from reprise.features.plan import EntityPlan, Plan
-from reprise.features.sql_dialect import DUCKDB
+from reprise.features.plan import EntityName, EntityPlan, Plan
+from reprise.features.sql_dialect import DUCKDB, ROW_ORDER
 
 POSITION_COLUMNS = ("topic_id", "partition", "offset")
 """Columns of an event's position in the log: the topic's id as UUID text, the partition, the offset."""
 
 _ROW_BYTES, _FIELD_BYTES = 500, 16
-"""Memory of a row and of each field of its states, in the windows of a part; measured."""
+"""Memory that windows take for a row, and for each field of its states; measured with ids of 12 characters."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class BatchExecutor(PlanExecutor):
     Args:
         plan: The plan.
         memory_limit: What DuckDB may use before it spills to disk, such as ``4GiB``.
-        temp_directory: Where it spills to, and keeps the tables of a large history; the system's by default.
-        part_rows: Events above which states before each row are computed in parts, and about the events of one part;
-            by default what half of the memory holds. Sums over parts of another size may differ in their last bit.
+        temp_directory: Folder of its tables and of what it spills; the system's by default.
+        part_rows: Maximum rows whose states are computed by one query; more are computed in parts of about this size.
+            By default what fits into half of the memory limit.
     """
 
     dialect = DUCKDB
@@ -56,31 +56,25 @@ class BatchExecutor(PlanExecutor):
     ) -> None:
         super().__init__(plan)
         self._positions: LogPositions | None = None
-        self._parts = 1
-        self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
-        self._connection = sql.connect(memory_limit=memory_limit, temp_directory=Path(self._spill.name))
+        self._tables: set[str] = set()
+        self._folder = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
+        # Columns are compressed in a file of tables, and in nothing that is spilled
+        self._connection = sql.connect(
+            self._file("tables"), memory_limit=memory_limit, temp_directory=Path(self._folder.name)
+        )
         self._part_rows = part_rows or self._default_part_rows()
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
-        self._spill.cleanup()
+        self._folder.cleanup()
+
+    def _file(self, database: str) -> Path:
+        return Path(self._folder.name, f"{database}.duckdb")
 
     def _default_part_rows(self) -> int:
         [(limit,)] = self._run("SELECT current_setting('memory_limit')")  # Such as "3.7 GiB"
         row_bytes = _ROW_BYTES + _FIELD_BYTES * sum(len(view.fields) for view in self._views)
         return TypeAdapter(ByteSize).validate_python(limit) // (2 * row_bytes) or 1
-
-    def load_events(
-        self, source: Path | pa.Table, refund_us: int = 0, *, before_us: int | None = None
-    ) -> int:
-        """Load events as the base class says; tables of a history of several parts are compressed files on disk."""
-        rows = source.num_rows if isinstance(source, pa.Table) else pq.read_metadata(source).num_rows
-        self._parts = -(-rows // self._part_rows) or 1
-        if self._parts > 1:
-            file = sql.literal(Path(self._spill.name, "tables.duckdb"))
-            self._run(f"ATTACH IF NOT EXISTS {file} AS on_disk")
-            self._run("USE on_disk")
-        return super().load_events(source, refund_us, before_us=before_us)
 
     def load_positions(self, source: Path) -> LogPositions | None:
         """Load the log position of each event from the file of the events, in the order of arrival.
@@ -132,45 +126,67 @@ class BatchExecutor(PlanExecutor):
     def _past(
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
     ) -> pa.RecordBatchReader:
-        """Return the rows as the base class does, in a history of several parts with few rows in memory.
-
-        A window holds all of its rows. So the windows of users and pairs are computed for some users at a time, and
-        then those of products for some products. Windows of ``extra`` must be partitioned by user.
-        """
-        if self._parts == 1:
-            return super()._past(source, columns, extra)
-        self._create("ordered", f"SELECT * FROM ({source}) ORDER BY ts, event_key, row_id")
-        span = self._span("ordered")
-        pasts = {
+        self._create("ordered", f"SELECT * FROM ({source}) ORDER BY {ROW_ORDER}")
+        [(count, first_us, last_us)] = self._run("SELECT count(*), min(ts), max(ts) FROM ordered")
+        span = batch_sql.Span(first_us, last_us)
+        pasts: dict[EntityName, batch_sql.Past] = {
             entity.name: batch_sql.Past(entity.name, span, self.dialect) for entity in self._plan.entities
         }
-        states = batch_sql.past_states(self._plan, pasts)
-        of_product = {name: state for name, state in states.items() if name.startswith("product__")}
-        of_user = {**(extra or {}), **{name: states[name] for name in states if name not in of_product}}
-        peers = self.dialect.peers
+        parts = -(-count // self._part_rows)
+        if parts > 1:
+            return self._past_in_parts(parts, pasts, columns, extra or {})
+        expressions = {**(extra or {}), **batch_sql.past_states(self._plan, pasts)}
+        return self._stream(
+            batch_sql.past_select(f"({self._transitions(pasts)})", pasts, columns, expressions)
+        )
 
-        def users_past(part: str) -> str:
-            rows = f"(SELECT *, rowid AS position FROM ordered WHERE {part})"
-            lifted = batch_sql.lifted_in_order(self._plan, rows, [peers["user"], peers["pair"]])
-            transitions = batch_sql.transitions_select(self._plan, f"({lifted})", self.dialect)
-            windows = [pasts["user"], pasts["pair"]]
-            return batch_sql.with_past_select(f"({transitions})", windows, of_user)
+    def _past_in_parts(
+        self,
+        parts: int,
+        pasts: Mapping[EntityName, batch_sql.Past],
+        columns: Sequence[str],
+        extra: Mapping[str, str],
+    ) -> pa.RecordBatchReader:
+        """Return what ``_past`` does, with the rows of one part in memory.
 
-        def past(part: str) -> str:
-            rows = f"(SELECT *, {peers['product']} FROM users_past WHERE {part})"
-            with_past = batch_sql.with_past_select(rows, [pasts["product"]], of_product)
-            names = ", ".join(["position", *columns, *of_user, *of_product])
-            return f"SELECT {names} FROM ({with_past}) WHERE is_row"
+        A window holds all of its rows. So the windows by user and by pair are computed for one part of the users after
+        the other, and then those by product for one part of the products.
+        """
+        by_product: dict[EntityName, batch_sql.Past] = {"product": pasts["product"]}
+        by_user = {name: past for name, past in pasts.items() if name not in by_product}
+        user_expressions = {**extra, **batch_sql.past_states(self._plan, by_user)}
+        product_states = batch_sql.past_states(self._plan, by_product)
+        names = ", ".join(["position", *columns, *user_expressions, *product_states])
+        peer = self.dialect.peers["product"]
 
-        self._create_in_parts("users_past", "user_id", users_past)
-        self._run("DROP TABLE ordered")
-        self._create_in_parts("past", "product_id", past)
-        self._run("DROP TABLE users_past")
+        def users_query(condition: str) -> str:
+            rows = f"({self._transitions(by_user, condition)})"
+            return batch_sql.with_past_select(rows, by_user, user_expressions)
+
+        def products_query(condition: str) -> str:
+            rows = f"(SELECT *, {peer} FROM scratch.users_past WHERE {condition})"
+            return f"SELECT {names} FROM ({batch_sql.with_past_select(rows, by_product, product_states)}) WHERE is_row"
+
+        self._run(f"ATTACH {sql.literal(self._file('scratch'))} AS scratch")
+        self._create_in_parts("scratch.users_past", "user_id", parts, users_query)
+        self._drop("ordered")
+        self._create_in_parts("past", "product_id", parts, products_query)
+        self._run("DETACH scratch")
+        self._file("scratch").unlink()
+        self._tables.remove("scratch.users_past")
         return self._stream("SELECT * EXCLUDE (position) FROM past ORDER BY position")
 
-    def _create_in_parts(self, table: str, key: str, query: Callable[[str], str]) -> None:
-        """Compute a table by the query of the rows for which a condition holds, for some keys at a time."""
-        conditions = [f"hash({key}) % {self._parts} = {part}" for part in range(self._parts)]
+    def _transitions(self, pasts: Iterable[EntityName], condition: str = "true") -> str:
+        """Return the query of ``batch_sql.transitions_select`` of the ordered rows, for windows of these entities."""
+        # DuckDB keeps the order in which rows are inserted
+        rows = f"(SELECT *, rowid AS position FROM ordered WHERE {condition})"
+        peers = [self.dialect.peers[name] for name in pasts]
+        lifted = batch_sql.lifted_columns_select(self._plan, rows, peers)
+        return batch_sql.transitions_select(self._plan, f"({lifted})", self.dialect)
+
+    def _create_in_parts(self, table: str, key: str, parts: int, query: Callable[[str], str]) -> None:
+        """Create a table with one INSERT for each part; the query takes the condition that selects a part's rows."""
+        conditions = [f"hash({key}) % {parts} = {part}" for part in range(parts)]
         self._create(table, query(conditions[0]))
         for condition in conditions[1:]:
             self._run(f"INSERT INTO {table} {query(condition)}")
@@ -182,7 +198,15 @@ class BatchExecutor(PlanExecutor):
         return "(SELECT *, row_number() OVER () AS file_row_number FROM given_rows)"
 
     def _create(self, table: str, query: str) -> None:
-        self._run(f"CREATE OR REPLACE TABLE {table} AS {query}")
+        self._drop(table)
+        self._run(f"CREATE TABLE {table} AS {query}")
+        self._tables.add(table)
+
+    def _drop(self, table: str) -> None:
+        if table in self._tables:
+            self._tables.remove(table)
+            self._run(f"DROP TABLE {table}")
+            self._run("CHECKPOINT")  # Without which its blocks stay in use
 
     def _stream(self, query: str) -> pa.RecordBatchReader:
         return self._connection.sql(query).to_arrow_reader(BATCH_ROWS)

@@ -4,8 +4,8 @@ Instants are BIGINT microseconds. The columns of a dataframe are null for events
 skip those.
 
 On DuckDB all windows are ordered by ``position``, which is unique. So their sums are added up in the same order every
-time, and the same events make the same bits. Final states are sums in the order of DuckDB's threads. On Spark the past
-is a range of instants, whose own events are added up in any order.
+time: the same events, in the same number of parts, make the same bits. Final states are sums in the order of DuckDB's
+threads. On Spark the past is a range of instants, whose own events are added up in any order.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -173,10 +173,10 @@ def lifted_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
     The latter orders all rows. ``source`` has ``ROW_COLUMNS``, and may have more.
     """
     positioned = f"(SELECT *, {dialect.position} AS position FROM {source})"
-    return lifted_in_order(plan, positioned, [*dialect.peers.values()])
+    return lifted_columns_select(plan, positioned, dialect.peers.values())
 
 
-def lifted_in_order(plan: Plan, source: str, peers: Sequence[str]) -> str:
+def lifted_columns_select(plan: Plan, source: str, peers: Iterable[str]) -> str:
     """Return the query that adds to rows with a ``position`` the columns of their dataframe, and those of ``peers``."""
     return f"SELECT {', '.join(['*', *_frame_columns(plan, 'is_event'), *peers])} FROM {source}"
 
@@ -230,6 +230,7 @@ def past_states(plan: Plan, pasts: Mapping[EntityName, Past]) -> dict[str, str]:
     return {
         name: expression
         for entity in plan.entities
+        if entity.name in pasts
         for name, expression in _states(
             entity.accumulators,
             pasts[entity.name],
@@ -247,15 +248,18 @@ def past_select(
     ``source`` is a table or query in parentheses of ``transitions_select``. The expressions may use the windows of
     ``pasts``.
     """
-    rows = with_past_select(source, [*pasts.values()], expressions, ["is_row", "position", *columns])
+    rows = with_past_select(source, pasts, expressions, ["is_row", "position", *columns])
     return f"SELECT {', '.join([*columns, *expressions])} FROM ({rows}) WHERE is_row ORDER BY position"
 
 
 def with_past_select(
-    source: str, pasts: Sequence[Past], expressions: Mapping[str, str], columns: Sequence[str] = ("*",)
+    source: str,
+    pasts: Mapping[EntityName, Past],
+    expressions: Mapping[str, str],
+    columns: Sequence[str] = ("*",),
 ) -> str:
     """Return the query of ``columns`` and named ``expressions``, which may use the windows of ``pasts``."""
-    windows = ", ".join(past.window for past in pasts)
+    windows = ", ".join(past.window for past in pasts.values())
     return f"SELECT {', '.join([*columns, *_named(expressions)])} FROM {source} WINDOW {windows}"
 
 

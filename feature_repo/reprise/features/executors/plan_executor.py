@@ -74,6 +74,12 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         """Run a statement and return its rows."""
 
     @abstractmethod
+    def _past(
+        self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
+    ) -> pa.RecordBatchReader:
+        """Return ``columns``, ``extra`` and the states before each row of a query of ``batch_sql.ROW_COLUMNS``."""
+
+    @abstractmethod
     def _stream(self, query: str) -> pa.RecordBatchReader:
         """Return the rows of a query, in its order."""
 
@@ -134,7 +140,8 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
     ) -> pa.RecordBatchReader:
         """Return one row per event: ``columns``, the ``extra`` expressions by name, and the states before it.
 
-        Expressions may use the columns of ``batch_sql.transitions_select``, ``refunded``, and the table ``events``.
+        Expressions may use the columns of ``batch_sql.transitions_select``, ``refunded``, the table ``events``, and
+        windows that are partitioned by user.
         With ``questions_us`` there are the rows of ``sampled_questions`` too, whose labels are known after that time,
         and the column ``asked``.
         """
@@ -269,16 +276,6 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         request = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
         return self._vectorizer.matrix(*matrices, *request)
 
-    def _past(
-        self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
-    ) -> pa.RecordBatchReader:
-        transitions, span = self._lift(source), self._span()
-        pasts = {
-            entity.name: batch_sql.Past(entity.name, span, self.dialect) for entity in self._plan.entities
-        }
-        expressions = {**(extra or {}), **batch_sql.past_states(self._plan, pasts)}
-        return self._stream(batch_sql.past_select(f"({transitions})", pasts, columns, expressions))
-
     def _events(self, *, is_row: bool) -> str:
         is_purchase = f"(event_type = {sql.literal(self._plan.purchase_type)})::DOUBLE"
         return (
@@ -299,8 +296,8 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         self._create(pairs, batch_sql.pair_values_select(self._plan, events, self.dialect))
         self._has_final_tables = True
 
-    def _span(self, rows: str = "lifted") -> batch_sql.Span:
-        [(first, last)] = self._run(f"SELECT min(ts), max(ts) FROM {rows}")
+    def _span(self) -> batch_sql.Span:
+        [(first, last)] = self._run("SELECT min(ts), max(ts) FROM lifted")
         return batch_sql.Span(int(first), int(last))
 
 

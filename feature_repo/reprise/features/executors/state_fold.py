@@ -18,6 +18,7 @@ from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import training_label
 from reprise.features.plan import EntityPlan, Plan
 from reprise.features.sampled_questions import EarlierDays, expected_idle, known_pairs, sampled_questions
+from reprise.features.sql_dialect import ROW_ORDER
 from reprise.features.vectorizer import StateRow
 from reprise.runtime.files import atomic_write
 
@@ -112,7 +113,7 @@ class StateFold(BatchExecutor):
         pending: list[Event] = []
         now = -1
         rows = f"SELECT * FROM fold_rows WHERE ts >= {self._snapshot.end_us} AND ts < {end_us}"
-        for batch in self._stream(f"{rows} ORDER BY ts, event_key, row_id"):
+        for batch in self._stream(f"{rows} ORDER BY {ROW_ORDER}"):
             states: tuple[list[StateRow], ...] = ([], [], [])
             columns = [batch.column(name).to_pylist() for name in _EVENT]
             for is_event, *fields in zip(batch.column("is_event").to_pylist(), *columns, strict=True):
