@@ -9,6 +9,7 @@ EVENTS…`` only one engine, and ``PLAN=whole`` the whole plan.
 
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -54,12 +55,15 @@ Numbers = dict[str, float | int]
 
 
 def one_build(executor: str, events: Path, out: Path, spark_conf: Path, plan: str) -> Numbers:
-    """Build training rows, and return seconds, processor time and peak memory of this process and Spark's."""
+    """Build training rows, and return seconds, processor time, peak memory and disk of this process and Spark's."""
     os.environ["SPARK_CONF_DIR"] = str(spark_conf)
-    peak_gib = cpu_seconds = 0.0
+    peak_gib = cpu_seconds = disk_gib = 0.0
+    used_before = shutil.disk_usage(out.parent).used
 
     def note(_: int) -> None:
-        nonlocal peak_gib, cpu_seconds
+        nonlocal peak_gib, cpu_seconds, disk_gib
+        # While rows are written, it is most: tables, sorted rows, and the rows
+        disk_gib = max(disk_gib, (shutil.disk_usage(out.parent).used - used_before) / 2**30)
         processes = own_processes()
         peak_gib = max(peak_gib, sum(peak_bytes(pid) for pid in processes) / 2**30)
         cpu_seconds = sum(map(processor_seconds, processes))
@@ -81,6 +85,7 @@ def one_build(executor: str, events: Path, out: Path, spark_conf: Path, plan: st
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(cpu_seconds, 1),
         "peak_gib": round(peak_gib, 2),
+        "disk_gib": round(disk_gib, 1),
     }
 
 
