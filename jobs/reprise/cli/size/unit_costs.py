@@ -32,7 +32,7 @@ class UnitCosts:
     materializer_us: float = 354.9  # An event that writes three rows, as the next two
     redis_us: float = 105.2
     kafka_us: float = 21.8  # From append to fetch
-    training_us: float = 84.0  # The training rows of an event, on DuckDB
+    training_us: float = 43.5  # The training rows of an event, on DuckDB
     spark_us: float = 281.1  # The same on Spark
     event_log_bytes: float = 33.2  # An event in the log, compressed
     event_archive_bytes: float = 27.9  # An event in a compacted file of the archive
