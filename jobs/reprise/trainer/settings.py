@@ -50,7 +50,7 @@ class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
     )
     plan: Path = Field(Path("feature_repo/plan/plan.json"), description="The compiled feature plan.")
     seed: Annotated[int, click.IntRange(0, 2**32 - 1)] = Field(
-        0, ge=0, lt=2**32, description="Seed of all randomness: same data, same seed, same model."
+        0, ge=0, lt=2**32, description="Seed of all randomness: same data, seed and memory limit, same model."
     )
     cv_folds: int = Field(
         3,
@@ -95,7 +95,9 @@ class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
         description="Maximum rows; larger inputs are sampled uniformly, and the report says so.",
     )
     memory_limit: str = Field(
-        "4GiB", description="Memory limit of DuckDB, such as 2GiB; the rest spills to disk."
+        "4GiB",
+        description="Memory limit of DuckDB, such as 2GiB; longer histories are computed in parts, and the rest spills"
+        " to disk.",
     )
     jobs: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
