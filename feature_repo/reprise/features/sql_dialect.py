@@ -26,7 +26,7 @@ class SqlDialect:
 
     types: Mapping[str, str]  # the type of a state's field by its kind
     peers: Mapping[str, str]  # a further column that ``past`` needs, by entity
-    position: str  # the value that orders all rows
+    position: str  # the value that orders all rows; on DuckDB of a table whose rows are in ``ROW_ORDER``
     event_position: str  # the value that orders all events
     first_of_each_id: Callable[[str], str]  # rows without those whose event id an earlier one has
     event_key: Callable[[str], str]  # ``reprise.events.event_key`` of an expression
@@ -57,7 +57,7 @@ DUCKDB = SqlDialect(
         entity: f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
         for entity, keys in PARTITIONS.items()
     },
-    position=f"row_number() OVER (ORDER BY {ROW_ORDER})",
+    position="rowid",  # DuckDB keeps the order in which rows are inserted
     event_position=f"ts::HUGEINT * {2**60} + event_key",  # keys have 60 bits
     first_of_each_id=sql.first_of_each_id,
     event_key=sql.event_key,

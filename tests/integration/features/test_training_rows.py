@@ -198,7 +198,7 @@ def test_more_rows_than_memory_holds_are_computed_in_parts_and_are_the_same(tmp_
     events = random_history(6, 40_000, users=2_000, products=200, years=1.0)
     source, out = tmp_path / "events.parquet", tmp_path / "rows.parquet"
     pq.write_table(event_table(events), source)
-    options = {"questions": True, "further": (7 * timedelta(days=1),)}
+    options = {"questions": True, "further": (timedelta(days=7),)}
     queries: list[str] = []
 
     class Recording(BatchExecutor):

@@ -115,8 +115,8 @@ class BatchExecutor(PlanExecutor):
                 f"offset_{number}": f"max(CASE WHEN {of_topic} AND log_partition = {number} THEN log_offset END)"
                 for number in self._positions.last_offsets
             }
-        transitions = self._lift(source)
-        return self._stream(batch_sql.running_select(entity, transitions, self._span(), offsets))
+        _, span = self._order(source)
+        return self._stream(batch_sql.running_select(entity, self._transitions(()), span, offsets))
 
     def entity_ids(self, entity: EntityPlan) -> pa.RecordBatchReader:
         """Return the ids of every entity that has an event, in order."""
@@ -126,9 +126,7 @@ class BatchExecutor(PlanExecutor):
     def _past(
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
     ) -> pa.RecordBatchReader:
-        self._create("ordered", f"SELECT * FROM ({source}) ORDER BY {ROW_ORDER}")
-        [(count, first_us, last_us)] = self._run("SELECT count(*), min(ts), max(ts) FROM ordered")
-        span = batch_sql.Span(first_us, last_us)
+        count, span = self._order(source)
         pasts: dict[EntityName, batch_sql.Past] = {
             entity.name: batch_sql.Past(entity.name, span, self.dialect) for entity in self._plan.entities
         }
@@ -171,17 +169,20 @@ class BatchExecutor(PlanExecutor):
         self._create_in_parts("scratch.users_past", "user_id", parts, users_query)
         self._drop("ordered")
         self._create_in_parts("past", "product_id", parts, products_query)
+        self._drop("scratch.users_past")
         self._run("DETACH scratch")
         self._file("scratch").unlink()
-        self._tables.remove("scratch.users_past")
         return self._stream("SELECT * EXCLUDE (position) FROM past ORDER BY position")
 
+    def _order(self, source: str) -> tuple[int, batch_sql.Span]:
+        """Create the table ``ordered``; return its number of rows and their span."""
+        self._create("ordered", f"SELECT * FROM ({source}) ORDER BY {ROW_ORDER}")
+        [(count, first_us, last_us)] = self._run("SELECT count(*), min(ts), max(ts) FROM ordered")
+        return count, batch_sql.Span(first_us, last_us)
+
     def _transitions(self, pasts: Iterable[EntityName], condition: str = "true") -> str:
-        """Return the query of ``batch_sql.transitions_select`` of the ordered rows, for windows of these entities."""
-        # DuckDB keeps the order in which rows are inserted
-        rows = f"(SELECT *, rowid AS position FROM ordered WHERE {condition})"
-        peers = [self.dialect.peers[name] for name in pasts]
-        lifted = batch_sql.lifted_columns_select(self._plan, rows, peers)
+        """Return ``batch_sql.transitions_select`` of the table ``ordered``, for the windows of ``pasts``."""
+        lifted = batch_sql.lifted_select(self._plan, f"ordered WHERE {condition}", self.dialect, pasts)
         return batch_sql.transitions_select(self._plan, f"({lifted})", self.dialect)
 
     def _create_in_parts(self, table: str, key: str, parts: int, query: Callable[[str], str]) -> None:

@@ -167,18 +167,17 @@ class _Final(_DialectAggregation):
         )
 
 
-def lifted_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
+def lifted_select(plan: Plan, source: str, dialect: SqlDialect, pasts: Iterable[EntityName] = ()) -> str:
     """Return the query that adds the columns of its dataframe to each event, and its ``position``.
 
-    The latter orders all rows. ``source`` has ``ROW_COLUMNS``, and may have more.
+    The latter orders all rows. There is also what the windows of ``pasts`` need. ``source`` is what follows FROM; its
+    rows have ``ROW_COLUMNS``, and may have more.
     """
-    positioned = f"(SELECT *, {dialect.position} AS position FROM {source})"
-    return lifted_columns_select(plan, positioned, dialect.peers.values())
-
-
-def lifted_columns_select(plan: Plan, source: str, peers: Iterable[str]) -> str:
-    """Return the query that adds to rows with a ``position`` the columns of their dataframe, and those of ``peers``."""
-    return f"SELECT {', '.join(['*', *_frame_columns(plan, 'is_event'), *peers])} FROM {source}"
+    peers = [dialect.peers[entity] for entity in pasts]
+    return (
+        f"SELECT {', '.join(['*', *_frame_columns(plan, 'is_event'), *peers])} FROM"
+        f" (SELECT *, {dialect.position} AS position FROM {source})"
+    )
 
 
 def lifted_events_select(plan: Plan, source: str, dialect: SqlDialect) -> str:

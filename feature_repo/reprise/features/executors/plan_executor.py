@@ -283,10 +283,6 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
             f" {is_purchase} AS is_purchase FROM events"
         )
 
-    def _lift(self, source: str) -> str:
-        self._create("lifted", batch_sql.lifted_select(self._plan, f"({source})", self.dialect))
-        return batch_sql.transitions_select(self._plan, "lifted", self.dialect)
-
     def _load_final_tables(self) -> None:
         """Compute the ``FINAL_TABLES``, once for the loaded events."""
         if self._has_final_tables:
@@ -295,10 +291,6 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         self._create(events, batch_sql.lifted_events_select(self._plan, "events", self.dialect))
         self._create(pairs, batch_sql.pair_values_select(self._plan, events, self.dialect))
         self._has_final_tables = True
-
-    def _span(self) -> batch_sql.Span:
-        [(first, last)] = self._run("SELECT min(ts), max(ts) FROM lifted")
-        return batch_sql.Span(int(first), int(last))
 
 
 def _floats(batch: pa.RecordBatch, column: str) -> FloatArray:

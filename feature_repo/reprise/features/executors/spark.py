@@ -151,8 +151,11 @@ class SparkExecutor(PlanExecutor):
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
     ) -> pa.RecordBatchReader:
         """Return the rows as the base class does, with the past of hot keys in buckets."""
-        transitions, span, rows = self._lift(source), self._span(), "transitions"
-        self._create(rows, transitions)
+        rows = "transitions"
+        self._create("lifted", batch_sql.lifted_select(self._plan, f"({source})", self.dialect))
+        [(first_us, last_us)] = self._run("SELECT min(ts), max(ts) FROM lifted")
+        span = batch_sql.Span(first_us, last_us)
+        self._create(rows, batch_sql.transitions_select(self._plan, "lifted", self.dialect))
         max_rows = self._max_rows(rows)
         self._drop("lifted")  # which has most of the same columns
         pasts: dict[EntityName, batch_sql.Past] = {}
