@@ -109,7 +109,7 @@ def built(executor: str, events: Path, out: Path, settings: str = "", plan: str 
     log.mkdir(exist_ok=True)
     (log / "spark-defaults.conf").write_text(
         f"spark.eventLog.enabled true\nspark.eventLog.dir file://{log}\nspark.eventLog.rolling.enabled false\n"
-        f"spark.eventLog.compress false\n{settings}\n"
+        f"spark.eventLog.compress false\nspark.io.compression.codec zstd\n{settings}\n"
     )
     return in_own_process(one_build, executor, events, out, log, plan)
 

@@ -25,6 +25,9 @@ AFTER_SHARE = 0.05
 AFTER_US = 60_000_000
 """Longest time after an event at which that is asked, on the same day."""
 
+QUESTION_TABLES = ("question_pairs", "question_days")
+"""Tables of ``question_tables``."""
+
 _KEYS = float(2**60)
 _UNIT = 2**40
 """One expected request, so that sums of expected requests are exact in any order."""
@@ -55,28 +58,36 @@ def known_pairs(purchase_type: str, earlier: EarlierDays | None = None, before_u
     )
 
 
-def expected_idle(
-    horizon_us: int,
-    purchase_type: str,
-    dialect: SqlDialect,
-    before_us: int | None = None,
-    earlier: EarlierDays | None = None,
-) -> str:
-    """Return the query of the idle requests expected of a pair until an instant, a multiple of one ``_UNIT``th.
+def question_tables(
+    horizon_us: int, purchase_type: str, dialect: SqlDialect, earlier: EarlierDays | None = None
+) -> dict[str, str]:
+    """Return the queries of the ``QUESTION_TABLES``, each of which may use the one before, over the table ``events``.
+
+    ``question_pairs`` has the ``known_pairs`` and the offsets of their samples. ``question_days`` has the idle requests
+    expected of a pair on a day, ``of_day``, and on all days before it, ``before_day``, in units of ``_UNIT``, by
+    ``repeat``, whether the pair was bought before.
+    """
+    offset = f"{dialect.event_key(_text('idle', 'user_id', 'product_id'))} % {_UNIT}"
+    queries = (
+        f"SELECT *, {offset} AS pair_offset FROM ({known_pairs(purchase_type, earlier)})",
+        _question_days(horizon_us, dialect, earlier),
+    )
+    return dict(zip(QUESTION_TABLES, queries, strict=True))
+
+
+def expected_idle(before_us: int | None = None) -> str:
+    """Return the query of the idle requests expected of a pair until an instant, from the ``question_tables``.
 
     It has ``repeat``, whether of a pair that was bought before, and ``expected``.
     """
     past = "" if before_us is None else f" WHERE day < {before_us}"
-    return (
-        f"{_expected_sums(horizon_us, purchase_type, dialect, earlier)}"
-        f" SELECT repeat, max(before_day + of_day) AS expected FROM sums{past} GROUP BY repeat"
-    )
+    return f"SELECT repeat, max(before_day + of_day) AS expected FROM question_days{past} GROUP BY repeat"
 
 
 def sampled_questions(
     horizon_us: int, purchase_type: str, dialect: SqlDialect, earlier: EarlierDays | None = None
 ) -> str:
-    """Return the query of the sampled requests over the table ``events`` of a ``PlanExecutor``.
+    """Return the query of the sampled requests over the table ``events`` and the ``question_tables``.
 
     It has ``batch_sql.ROW_COLUMNS`` and ``asked``.
 
@@ -96,14 +107,14 @@ def sampled_questions(
     )
     in_day = rounded(f"(at_sum - before_day)::DOUBLE / of_day::DOUBLE * {day_us}")
     return f"""
-        {_expected_sums(horizon_us, purchase_type, dialect, earlier)},
-        totals AS (SELECT repeat, max(before_day + of_day) AS total FROM sums GROUP BY repeat),
+        WITH totals AS (SELECT repeat, max(before_day + of_day) AS total FROM question_days GROUP BY repeat),
+        phases AS ({_phases(0 if earlier is None else earlier.end_us)}),
         numbers AS (
             SELECT p.*, {_sum_at("o", "opens", rounded)} - pair_offset AS from_sum,
                    coalesce({_sum_at("c", "closes", rounded)}, total) - pair_offset AS to_sum
             FROM phases p JOIN totals t ON p.repeat = t.repeat
-            JOIN sums o ON p.repeat = o.repeat AND {_day("opens")} = o.day
-            LEFT JOIN sums c ON p.repeat = c.repeat AND {_day("closes")} = c.day
+            JOIN question_days o ON p.repeat = o.repeat AND {_day("opens")} = o.day
+            LEFT JOIN question_days c ON p.repeat = c.repeat AND {_day("closes")} = c.day
         ),
         sampled AS (
             SELECT *, number * {_UNIT} + pair_offset AS at_sum FROM (SELECT *, {number} AS number FROM numbers)
@@ -112,9 +123,9 @@ def sampled_questions(
             SELECT user_id, product_id, ts FROM (
                 SELECT user_id, product_id, opens, closes,
                        day + least(greatest({in_day}, 1), {MICROSECONDS_PER_DAY - 1}) AS ts
-                FROM sampled s JOIN sums d
+                FROM sampled s JOIN question_days d
                     ON s.repeat = d.repeat AND at_sum > before_day AND at_sum <= before_day + of_day
-            ), span WHERE ts > opens AND ts <= coalesce(closes, last) AND ts <= last
+            ) WHERE ts > opens AND (closes IS NULL OR ts <= closes) AND ts <= {_last(horizon_us)}
         )
         SELECT {event_key(_text("user_id", "product_id", "ts"))} AS row_id, NULL AS event_id, user_id,
                product_id, NULL AS event_type, ts, NULL AS amount, NULL AS event_key, false AS is_event,
@@ -127,16 +138,26 @@ def sampled_questions(
     """
 
 
-def _expected_sums(
-    horizon_us: int, purchase_type: str, dialect: SqlDialect, earlier: EarlierDays | None
-) -> str:
-    """Return the tables of the pairs in each phase, and of the idle requests expected of a pair by day.
+def _last(horizon_us: int) -> str:
+    """Return the last instant whose label is known."""
+    return f"(SELECT max(ts) - {horizon_us} FROM events)"
 
-    A day's requests are ``of_day``, and all before it ``before_day``, in units of ``_UNIT``.
-    """
+
+def _phases(start_us: int) -> str:
+    """Return the times in which a pair was known but not bought, and since it was bought, from ``start_us`` on."""
+    return f"""
+        SELECT user_id, product_id, pair_offset, false AS repeat, greatest(known, {start_us}) AS opens, bought AS closes
+        FROM question_pairs WHERE bought IS NULL OR bought >= {start_us}
+        UNION ALL
+        SELECT user_id, product_id, pair_offset, true, greatest(bought, {start_us}), NULL
+        FROM question_pairs WHERE bought IS NOT NULL
+        """
+
+
+def _question_days(horizon_us: int, dialect: SqlDialect, earlier: EarlierDays | None) -> str:
+    # Without WITH, which Spark 4.1 cannot plan if it names a table twice that is cached
     start_us, expected = (0, {}) if earlier is None else (earlier.end_us, earlier.expected)
     before = f"CASE WHEN repeat THEN {expected.get(True, 0)} ELSE {expected.get(False, 0)} END"
-    offset = f"{dialect.event_key(_text('idle', 'user_id', 'product_id'))} % {_UNIT}"
     day_us = double(MICROSECONDS_PER_DAY)
     of_day = f"least(1e0, {double(IDLE_SHARE)} * events::DOUBLE * {day_us} / alive_us) * {double(_UNIT)}"
     alive_before = "sum(pairs) OVER (PARTITION BY repeat ORDER BY day) - pairs"
@@ -144,46 +165,27 @@ def _expected_sums(
     alive_us = f"(({alive_before})::DECIMAL(18, 0) * {MICROSECONDS_PER_DAY} + rest_us)::DOUBLE"
     if earlier is not None:  # Pairs of earlier days open at its start, with or without events on it
         of_events = f"SELECT day, sum(events) AS events FROM ({of_events} UNION ALL SELECT {start_us}, 0) GROUP BY day"
-    return f"""
-        WITH span AS (SELECT max(ts) - {horizon_us} AS last FROM events),
-        pairs AS (
-            SELECT *, {offset} AS pair_offset FROM ({known_pairs(purchase_type, earlier)})
-        ),
-        phases AS (
-            SELECT user_id, product_id, pair_offset, false AS repeat, greatest(known, {start_us}) AS opens,
-                   bought AS closes
-            FROM pairs WHERE bought IS NULL OR bought >= {start_us}
+    changes = f"""
+        SELECT repeat, day, sum(pairs)::BIGINT AS pairs, sum(rest_us::DECIMAL(28, 0)) AS rest_us FROM (
+            SELECT repeat, {_day("opens")} AS day, 1 AS pairs,
+                   {MICROSECONDS_PER_DAY} - opens % {MICROSECONDS_PER_DAY} AS rest_us
+            FROM ({_phases(start_us)})
             UNION ALL
-            SELECT user_id, product_id, pair_offset, true, greatest(bought, {start_us}), NULL
-            FROM pairs WHERE bought IS NOT NULL
-        ),
-        changes AS (
-            SELECT repeat, day, sum(pairs)::BIGINT AS pairs, sum(rest_us::DECIMAL(28, 0)) AS rest_us FROM (
-                SELECT repeat, {_day("opens")} AS day, 1 AS pairs,
-                       {MICROSECONDS_PER_DAY} - opens % {MICROSECONDS_PER_DAY} AS rest_us
-                FROM phases
-                UNION ALL
-                SELECT repeat, {_day("closes")}, -1, closes % {MICROSECONDS_PER_DAY} - {MICROSECONDS_PER_DAY}
-                FROM phases WHERE closes IS NOT NULL
-            ) GROUP BY repeat, day
-        ),
-        days AS (
-            SELECT repeat, day, events, coalesce(pairs, 0) AS pairs, coalesce(rest_us, 0) AS rest_us
-            FROM ({of_events})
-            CROSS JOIN (SELECT false AS repeat UNION ALL SELECT true)
-            LEFT JOIN changes USING (repeat, day)
-        ),
-        alive AS (
-            SELECT repeat, day, events, {alive_us} AS alive_us FROM days
-        ),
-        expected AS (
+            SELECT repeat, {_day("closes")}, -1, closes % {MICROSECONDS_PER_DAY} - {MICROSECONDS_PER_DAY}
+            FROM ({_phases(start_us)}) WHERE closes IS NOT NULL
+        ) GROUP BY repeat, day"""
+    days = f"""
+        SELECT repeat, day, events, coalesce(pairs, 0) AS pairs, coalesce(rest_us, 0) AS rest_us
+        FROM ({of_events})
+        CROSS JOIN (SELECT false AS repeat UNION ALL SELECT true)
+        LEFT JOIN ({changes}) USING (repeat, day)"""
+    return f"""
+        SELECT repeat, day, of_day,
+               (sum(of_day) OVER (PARTITION BY repeat ORDER BY day) - of_day + {before})::BIGINT AS before_day
+        FROM (
             SELECT repeat, day, CASE WHEN alive_us > 0 THEN {dialect.rounded(of_day)} ELSE 0 END AS of_day
-            FROM alive, span WHERE day <= last
-        ),
-        sums AS (
-            SELECT repeat, day, of_day,
-                   (sum(of_day) OVER (PARTITION BY repeat ORDER BY day) - of_day + {before})::BIGINT AS before_day
-            FROM expected
+            FROM (SELECT repeat, day, events, {alive_us} AS alive_us FROM ({days}))
+            WHERE day <= {_last(horizon_us)}
         )"""
 
 

@@ -19,7 +19,13 @@ from reprise.features.executors import batch_sql
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import Outcome, refunded_purchases
 from reprise.features.plan import EntityName, EntityPlan, Plan
-from reprise.features.sampled_questions import expected_idle, known_pairs, sampled_questions
+from reprise.features.sampled_questions import (
+    EarlierDays,
+    expected_idle,
+    known_pairs,
+    question_tables,
+    sampled_questions,
+)
 from reprise.features.sql_dialect import SqlDialect
 from reprise.features.vectorizer import FeatureVectorizer
 from reprise.runtime.executor_settings import ExecutorName
@@ -151,7 +157,7 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         )
         if questions_us is not None:
             names = ", ".join(batch_sql.ROW_COLUMNS)
-            questions = sampled_questions(questions_us, self._plan.purchase_type, self.dialect)
+            questions = self._questions(questions_us)
             source = (
                 f"SELECT {names}, refunded, 'before' AS asked FROM ({source}) UNION ALL"
                 f" SELECT {names}, NULL, asked FROM ({questions})"
@@ -188,8 +194,8 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
 
     def expected_idle(self) -> dict[bool, int]:
         """Return the sums of ``sampled_questions.expected_idle`` until the end of the last event's day."""
-        query = expected_idle(0, self._plan.purchase_type, self.dialect)
-        return {bool(repeat): int(expected) for repeat, expected in self._run(query)}
+        self._create_question_tables(0)
+        return {bool(repeat): int(expected) for repeat, expected in self._run(expected_idle())}
 
     def load_pairs(self, part_rows: int) -> list[int]:
         """Compute the states of all pairs with a purchase, for ``pair_rows``; return the number of pairs by part.
@@ -282,6 +288,16 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
             f"SELECT NULL::BIGINT AS row_id, *, true AS is_event, {str(is_row).lower()} AS is_row,"
             f" {is_purchase} AS is_purchase FROM events"
         )
+
+    def _questions(self, horizon_us: int, earlier: EarlierDays | None = None) -> str:
+        """Create the tables of the ``sampled_questions``, and return their query."""
+        self._create_question_tables(horizon_us, earlier)
+        return sampled_questions(horizon_us, self._plan.purchase_type, self.dialect, earlier)
+
+    def _create_question_tables(self, horizon_us: int, earlier: EarlierDays | None = None) -> None:
+        tables = question_tables(horizon_us, self._plan.purchase_type, self.dialect, earlier)
+        for name, query in tables.items():
+            self._create(name, query)
 
     def _load_final_tables(self) -> None:
         """Compute the ``FINAL_TABLES``, once for the loaded events."""

@@ -17,7 +17,7 @@ from reprise.features.executors.plan_executor import ARROW_TYPES, PlanExecutor
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import training_label
 from reprise.features.plan import EntityPlan, Plan
-from reprise.features.sampled_questions import EarlierDays, expected_idle, known_pairs, sampled_questions
+from reprise.features.sampled_questions import EarlierDays, expected_idle, known_pairs
 from reprise.features.sql_dialect import ROW_ORDER
 from reprise.features.vectorizer import StateRow
 from reprise.runtime.files import atomic_write
@@ -85,11 +85,9 @@ class StateFold(BatchExecutor):
         self.load_since(events, refund_us, snapshot.end_us)
         expected = self._run(f"SELECT repeat, expected FROM {snapshot.table('expected_idle')}")
         self._fold = Fold(self._plan)
-        self._questions_us = questions_us
         self._snapshot = snapshot
         self._earlier = EarlierDays(snapshot.end_us, snapshot.table("known_pairs"), dict(expected))
-        names, purchase_type = ", ".join(batch_sql.ROW_COLUMNS), self._plan.purchase_type
-        questions = sampled_questions(questions_us, purchase_type, self.dialect, self._earlier)
+        names, questions = ", ".join(batch_sql.ROW_COLUMNS), self._questions(questions_us, self._earlier)
         self._create(
             "fold_rows",
             f"""
@@ -97,7 +95,7 @@ class StateFold(BatchExecutor):
             FROM (
                 SELECT {names}, 'before' AS asked FROM ({self._events(is_row=True)})
                 UNION ALL SELECT {names}, asked FROM ({questions})
-            ) r JOIN ({known_pairs(purchase_type, self._earlier)}) USING (user_id, product_id)
+            ) r JOIN question_pairs USING (user_id, product_id)
             WHERE ts <= (SELECT max(ts) - {questions_us} FROM events)
             """,
         )
@@ -148,10 +146,9 @@ class StateFold(BatchExecutor):
                 " UNION ALL SELECT * FROM changed",
                 after.files[entity.name],
             )
-        purchase_type = self._plan.purchase_type
-        self._write(known_pairs(purchase_type, self._earlier, after.end_us), after.files["known_pairs"])
-        expected = expected_idle(self._questions_us, purchase_type, self.dialect, after.end_us, self._earlier)
-        self._write(expected, after.files["expected_idle"])
+        pairs = known_pairs(self._plan.purchase_type, self._earlier, after.end_us)
+        self._write(pairs, after.files["known_pairs"])
+        self._write(expected_idle(after.end_us), after.files["expected_idle"])
         self._snapshot = after
 
     def labels(
