@@ -75,7 +75,7 @@ def main() -> None:
         ("purchases, before they are stored", before & purchase),
         ("purchases, after they are stored", after & purchase),
     ):
-        print_calibration(title, rows.labels[part], scores[part], f", oracle {rows.truth[part].mean():.3f}")
+        print_calibration(title, rows.labels[part], scores[part], rows.truth[part])
     for days, pairs in zip((0, 15), idle, strict=True):
         print_calibration(f"idle, all pairs bought before, {days} days after the training", *pairs)
     if "--posterior" in sys.argv:
@@ -102,12 +102,20 @@ def scores_of_all_pairs(folder: Path, events: Path, at: datetime) -> tuple[npt.N
 
 
 def print_calibration(
-    title: str, labels: npt.NDArray[np.bool_], probabilities: Floats, known: str = ""
+    title: str, labels: npt.NDArray[np.bool_], probabilities: Floats, truth: Floats | None = None
 ) -> None:
-    error = RankedPredictions.of(labels, probabilities).metrics().calibration_error
+    """Print the calibration error; with ``truth``, the oracle's probabilities, also the error against these.
+
+    The latter has no chance of labels in it, and the same tenths of the rows.
+    """
+
+    def error(outcomes: Floats) -> float:
+        return RankedPredictions.of(outcomes, probabilities).metrics().calibration_error
+
+    known = "" if truth is None else f" (against the oracle {error(truth):.3f}), oracle {truth.mean():.3f}"
     print(
-        f"  {title}: {len(labels):,} requests, ECE {error:.3f}, mean probability {probabilities.mean():.3f}"
-        f"{known}, share bought {labels.mean():.3f}"
+        f"  {title}: {len(labels):,} requests, ECE {error(labels.astype(np.float64)):.3f}{known},"
+        f" mean probability {probabilities.mean():.3f}, share bought {labels.mean():.3f}"
     )
 
 
