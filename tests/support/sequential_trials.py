@@ -114,10 +114,12 @@ def paired_trials(trial: Trial, test: SequentialTest, runs: int, seed: int) -> S
     # mean of (p − y)² = p² − 2py + y
     baseline, candidate = (answer**2 - 2 * answer * positives + positives for answer in answers)
     values = baseline - candidate + trial.improvement
+    mean = (answers[0] + answers[1]) / 2
+    implied = 4 * (answers[0] - answers[1]) ** 2 * mean * (1 - mean) / predictions
     cell = np.repeat(np.arange(runs * trial.hours), entered.ravel())
     sums = [
         np.bincount(cell, column, runs * trial.hours).reshape(runs, trial.hours).cumsum(axis=1)
-        for column in (np.ones(total), values, values**2, positives > 0, baseline)
+        for column in (np.ones(total), values, values**2, positives > 0, baseline, implied)
     ]
     return _summarise(paired_difference(sums, test), trial.improvement, trial.margin, test)
 

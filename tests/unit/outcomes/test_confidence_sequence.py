@@ -97,6 +97,27 @@ def test_models_on_the_same_predictions_need_a_fraction_of_the_users() -> None:
     assert paired_trials(replace(PAIRED, improvement=-0.001), TEST, 100, seed=7).not_worse <= 0.05
 
 
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "rate"),
+    [(0.001, 0.003, 0.002), (0.003, 0.001, 0.002), (0.001, 0.004, 0.004), (0.003, 0.0003, 0.003)],
+    ids=["equal", "equal, the other way", "candidate right", "baseline right"],
+)
+def test_models_that_differ_where_few_buy_are_not_judged_before_anybody_has_bought(
+    baseline: float, candidate: float, rate: float
+) -> None:
+    """Both say 0.1 of nine tenths of the users, and differ on the others."""
+    rng, shape = np.random.default_rng(7), (200, 20_000)
+    differ = rng.random(shape) < 0.1
+    bought = (rng.random(shape) < np.where(differ, rate, 0.1)).astype(np.float64)
+    values = np.where(differ, (baseline - bought) ** 2 - (candidate - bought) ** 2, 0.0)
+    mean = (baseline + candidate) / 2
+    implied = np.where(differ, 4 * (baseline - candidate) ** 2 * mean * (1 - mean), 0.0)
+    columns = (np.ones(shape), values, values**2, bought, (0.1 - bought) ** 2, implied)
+    found = paired_difference([column.cumsum(axis=1)[:, ::50] for column in columns], TEST)
+    truth = 0.1 * ((baseline - rate) ** 2 - (candidate - rate) ** 2)
+    assert ((found.lower > truth) | (found.upper < truth)).any(axis=1).mean() <= 0.05
+
+
 def test_published_table_has_every_cell_and_keeps_the_promise() -> None:
     lines = PAGE.read_text().splitlines()
     head = conversion_table(0, [])[0]
@@ -159,7 +180,7 @@ def test_nothing_is_said_of_too_few(number: list[float], bought: list[float]) ->
 def test_nothing_is_said_of_too_few_pairs_or_of_equal_values(
     number: float, total: float, bought: float
 ) -> None:
-    sums = (number, total, total, bought, 10.0)
+    sums = (number, total, total, bought, 10.0, 0.0)
     assert np.isnan(paired_difference([np.array(each) for each in sums], TEST).lower)
 
 

@@ -230,6 +230,8 @@ def test_an_arm_that_loses_users_is_found_out(tmp_path: Path) -> None:
     found = evaluate(settings(archive, check_rows=0), arms)
     assert found.ratio is not None
     assert found.ratio.anytime_p_value < 0.001
+    assert {candidate.verdict for candidate in found.candidates} == {"undecided"}
+    assert "no verdict" in " ".join(found.notes)
 
 
 def test_features_agree_with_the_offline_store(found: Evaluation) -> None:

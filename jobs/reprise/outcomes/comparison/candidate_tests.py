@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reprise.bundle import Bundle
-from reprise.outcomes.comparison.confidence_sequence import SequentialTest, combined_verdict
+from reprise.outcomes.comparison.confidence_sequence import SequentialTest, Verdict, combined_verdict
 from reprise.outcomes.comparison.metric_tests import Margin, MetricTester
 from reprise.outcomes.comparison.paired_scores import PairedScores, pair_scores
 from reprise.outcomes.comparison.results import CandidateResult, MetricResult, Reproduction
@@ -24,7 +24,7 @@ from reprise.outcomes.tables.share_changes import (
     candidate_periods,
     find_share_changes,
 )
-from reprise.routing.sample_ratio import SampleRatio, sample_ratio
+from reprise.routing.sample_ratio import FALSE_ALARM, SampleRatio, sample_ratio
 from reprise.runtime.durations import microseconds
 
 _TWO_ARMS = "their Brier scores are compared between users of two arms, which takes many more of them."
@@ -62,6 +62,13 @@ def run_candidate_tests(
     users, ratio = _sample_ratio(connection, arms, starts[-1])
     tester = _CandidateTester(connection, arms, bundles, window, starts, settings)
     candidates = tuple(tester.test(place, arm) for place, arm in enumerate(arms.candidates, start=1))
+    if ratio is not None and ratio.anytime_p_value < FALSE_ALARM:
+        tester.notes.append(
+            "The arms do not have their shares of the users, so their users cannot be compared: no verdict."
+        )
+        candidates = tuple(
+            each if each.arm.shadow else replace(each, verdict=Verdict.UNDECIDED) for each in candidates
+        )
     return CandidateTests(
         candidates, ratio, users, starts[-1] or None, tester.reproduction, tuple(tester.notes)
     )

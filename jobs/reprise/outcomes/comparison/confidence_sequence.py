@@ -140,12 +140,13 @@ def paired_difference(sums: Sequence[Floats], test: SequentialTest) -> Estimates
 
     Where both models score the same predictions there is one difference a user, and most of what makes
     outcomes vary cancels: Choe and Ramdas, *Comparing sequential forecasters*, Operations Research 72(4), 2024.
-    ``sums`` are the number of users, the sum and sum of squares of their differences, the number of users with a
-    purchase, and the sum of the baseline's values.
+    The variance is at least what the models themselves imply: until somebody has bought whom they judge differently,
+    the differences hardly vary. ``sums`` are the number of users, the sum and sum of squares of their differences, the
+    number of users with a purchase, the sum of the baseline's values, and of the implied variances.
     """
-    number, total, squares, conversions, baseline = sums
+    number, total, squares, conversions, baseline, implied = sums
     safe = np.maximum(number, 1.0)
-    error = np.sqrt(_variance(number, total, squares) / safe)
+    error = np.sqrt(np.maximum(_variance(number, total, squares), implied / safe) / safe)
     enough = (number >= test.min_users) & (conversions >= test.min_conversions)
     return _estimates(total / safe, error, number, baseline / safe, enough, test)
 

@@ -59,7 +59,9 @@ class MetricTester:
         baseline = scores.baseline[users.numbers] / predictions
         instants, final = self._instants(users.mature_us)
         bought = (scores.purchases[users.numbers] > 0).astype(np.float64)
-        columns = (np.ones(len(values)), values, values**2, bought, baseline)
+        # As if the outcomes of a user's predictions were independent
+        implied = scores.variance[users.numbers] / predictions**2
+        columns = (np.ones(len(values)), values, values**2, bought, baseline, implied)
         estimates = paired_difference([_cumulative(column, final) for column in columns], self._test)
         return self._result("brier", "paired", (len(users), len(users)), margin, instants, estimates)
 

@@ -27,6 +27,9 @@ class PairedScores:
     improvement: Floats  # Sum over them of the baseline's squared error less the candidate's
     baseline: Floats  # Sum over them of the baseline's squared error
     purchases: Floats  # How many of them the user bought after
+    variance: (
+        Floats  # Sum over them of the improvement's variance if the models' mean is the true probability
+    )
     reproduced: int = 0  # Logged probabilities that were compared with their own model's
     differing: int = 0  # How many of them differ
 
@@ -40,7 +43,7 @@ def pair_scores(
     ``place`` for the candidate; ``users`` is the number of users.
     """
     scorers = (Scorer.of(baseline), Scorer.of(candidate))
-    sums = np.zeros((4, users))
+    sums = np.zeros((5, users))
     reproduced = differing = 0
     for batch in batches:
         features = [orjson.loads(text) for text in batch.column("features").to_pylist()]
@@ -52,11 +55,12 @@ def pair_scores(
         numbers = batch.column("user_number").to_numpy()
         logged, answered_by = batch.column("probability").to_numpy(), batch.column("answered_by").to_numpy()
         loss = [(score - labels) ** 2 for score in scores]
-        columns = (np.ones(len(labels)), loss[0] - loss[1], loss[0], labels)
+        mean = (scores[0] + scores[1]) / 2
+        variance = 4 * (scores[0] - scores[1]) ** 2 * mean * (1 - mean)
+        columns = (np.ones(len(labels)), loss[0] - loss[1], loss[0], labels, variance)
         sums += [np.bincount(numbers, column, minlength=users) for column in columns]
         for arm, score in zip((0, place), scores, strict=True):
             own = answered_by == arm
             reproduced += int(np.count_nonzero(own))
             differing += int(np.count_nonzero(np.abs(score[own] - logged[own]) > REPRODUCED))
-    predictions, improvement, baseline_loss, purchases = sums
-    return PairedScores(predictions, improvement, baseline_loss, purchases, reproduced, differing)
+    return PairedScores(*sums, reproduced=reproduced, differing=differing)

@@ -320,14 +320,16 @@ def shadow_scores(connection: Any, arm: str, digest: str, window: ExposureWindow
         )
         SELECT x.user_number, count(*)::DOUBLE AS predictions,
                sum((x.probability - y) ** 2 - (shadowed.probability - y) ** 2) AS improvement,
-               sum((x.probability - y) ** 2) AS baseline, sum(y) AS purchases
+               sum((x.probability - y) ** 2) AS baseline, sum(y) AS purchases,
+               sum(4 * (x.probability - shadowed.probability) ** 2 * mean * (1 - mean)) AS variance
         FROM (SELECT *, {bought}::DOUBLE AS y FROM exposed) x
-        JOIN shadowed USING (user_number, product_id, timestamp_us)
+        JOIN shadowed USING (user_number, product_id, timestamp_us),
+            LATERAL (SELECT (x.probability + shadowed.probability) / 2 AS mean)
         WHERE x.answered_by = 0 AND {window.is_over("x.entry_us")}
         GROUP BY x.user_number
         """
     ).to_arrow_table()
-    sums = np.zeros((4, users))
-    names = ("predictions", "improvement", "baseline", "purchases")
+    names = ("predictions", "improvement", "baseline", "purchases", "variance")
+    sums = np.zeros((len(names), users))
     sums[:, table["user_number"].to_numpy()] = [table[name].to_numpy() for name in names]
     return sums
