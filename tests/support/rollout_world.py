@@ -129,11 +129,19 @@ class FakePredictors:
     applied: dict[str, RoutingDocument | None] = field(default_factory=dict)
 
     def get_reports(self, pods: Sequence[Pod]) -> tuple[PodReport, ...]:
-        self.applied |= {pod.name: self.store.newest for pod in pods if pod.name not in self.deaf}
-        return tuple(
-            PodReport(pod.name, report_of(self.applied.get(pod.name), self.corrupt, self.loading))
-            for pod in pods
-        )
+        return tuple(PodReport(pod.name, self._report(pod.name)) for pod in pods)
+
+    def _report(self, pod: str) -> RoutingReport:
+        newest, applied = self.store.newest, self.applied.get(pod)
+        if pod not in self.deaf and applied is not None and newest is not None and newest.arms:
+            baseline = newest.arms[0].digest
+            if baseline in self.corrupt and baseline not in {arm.digest for arm in applied.arms}:
+                report = report_of(applied, self.corrupt, self.loading)
+                refusal = {"refused": "the baseline cannot be loaded", "refused_baseline": baseline}
+                return report.model_copy(update=refusal)
+        if pod not in self.deaf:
+            self.applied[pod] = newest
+        return report_of(self.applied.get(pod), self.corrupt, self.loading)
 
 
 @dataclass

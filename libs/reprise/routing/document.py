@@ -179,6 +179,9 @@ class RoutingReport(StrictModel):
     rollout: str | None = Field(description="Resource of the applied document, namespace/name.")
     arms: tuple[ArmReport, ...] = Field(description="Arms in the document's order; empty while released.")
     refused: str | None = Field(None, description="Why the newest document was refused.")
+    refused_baseline: str | None = Field(
+        None, description="Digest of its baseline, if it was refused because that cannot be loaded."
+    )
 
 
 def count_buckets(ranges: Iterable[tuple[int, int]]) -> int:

@@ -58,6 +58,7 @@ def test_arms_are_measured(prometheus):
     assert sum(found.baseline.scores) == pytest.approx(found.baseline.answered, rel=0.05)
     assert len(found.candidate.scores) == 20
     assert found.users / (found.users + found.other_users) == pytest.approx(0.25, abs=0.08)
+    assert found.counters == 1
 
 
 def test_an_arm_that_nobody_knows_has_done_nothing(prometheus):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -14,11 +15,9 @@ from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with
 AT_ONCE = timedelta()
 
 
-def finding(
-    metric: Metric, measured: Measurement | None, weight: int = 1000, pods: int = 2, held: timedelta = AT_ONCE
-):
+def finding(metric: Metric, measured: Measurement | None, weight: int = 1000, held: timedelta = AT_ONCE):
     analysis = Analysis(metrics=(metric,), min_samples=100)
-    return analyse(analysis, measured, None, weight=weight, pods=pods, held=held, now=START).metrics[0]
+    return analyse(analysis, measured, None, weight=weight, held=held, now=START).metrics[0]
 
 
 OTHER_SCORES = ArmMeasurement(4000, 0, 0.01, (100.0,) * 10 + (300.0,) * 10)
@@ -35,7 +34,17 @@ OTHER_SCORES = ArmMeasurement(4000, 0, 0.01, (100.0,) * 10 + (300.0,) * 10)
 )
 def test_other_scores_are_found_where_enough_users_have_them(users, others, held, verdict):
     measured = Measurement(OTHER_SCORES, GOOD.baseline, float(users), float(others))
-    assert finding(Metric(type="ScoreDistance", max=0.1), measured, pods=1, held=held).verdict == verdict
+    assert finding(Metric(type="ScoreDistance", max=0.1), measured, held=held).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("users", "others", "weight", "verdict"),
+    [(None, None, 1000, "NoData"), (0.0, 6000.0, 1000, "NoData"), (0.0, 6000.0, 0, "Bad")],
+    ids=["unknown", "none seen yet", "a shadow scores the requests of the others"],
+)
+def test_scores_are_judged_only_by_a_known_number_of_users(users, others, weight, verdict):
+    measured = Measurement(OTHER_SCORES, GOOD.baseline, users, others)
+    assert finding(Metric(type="ScoreDistance", max=0.1), measured, weight).verdict == verdict
 
 
 def test_a_good_candidate_is_not_rolled_back_by_the_many_analyses_of_its_scores():
@@ -48,10 +57,10 @@ def test_a_good_candidate_is_not_rolled_back_by_the_many_analyses_of_its_scores(
             ArmMeasurement(5 * users, 0, 0.01, tuple(5.0 * generator.multinomial(users, shares)))
             for users in (60, 600)
         ]
-        alone = finding(metric, Measurement(*arms, 60.0, 600.0), pods=1)
+        alone = finding(metric, Measurement(*arms, 60.0, 600.0))
         among = Measurement(*arms, 60.0 * number, 600.0 * number)
         bad["one analysis"] += alone.verdict == "Bad"
-        bad["all analyses"] += finding(metric, among, pods=1, held=number * window).verdict == "Bad"
+        bad["all analyses"] += finding(metric, among, held=number * window).verdict == "Bad"
     assert bad["one analysis"], "no alarm to avoid"
     assert not bad["all analyses"]
 
@@ -75,7 +84,7 @@ def test_a_good_candidate_is_not_rolled_back_by_the_many_analyses_of_its_scores(
         (Metric(type="SampleRatio"), GOOD, "NoData"),
         (Metric(type="SampleRatio"), with_users(GOOD, 1000), "Good"),
         (Metric(type="SampleRatio"), with_users(GOOD, 1000, off=0.9), "Bad"),
-        (Metric(type="SampleRatio"), with_users(GOOD, 1000, total=100), "NoData"),
+        (Metric(type="SampleRatio"), with_users(GOOD, 1000, total=90), "NoData"),
     ],
 )
 def test_a_metric_is_judged_by_its_limit_and_only_with_data(metric, measured, verdict):
@@ -91,12 +100,12 @@ def test_a_finding_says_what_was_found_and_what_is_allowed():
 def test_users_that_several_predictors_count_do_not_make_a_mismatch_of_noise():
     # each of 5,000 users counted by each of 4 predictors: the noise is of 5,000, not of 20,000
     off = Measurement(GOOD.candidate, GOOD.baseline, 4 * 560.0, 4 * 4440.0)
-    assert finding(Metric(type="SampleRatio", max=0.001), off, pods=4).verdict == "Good"
-    assert finding(Metric(type="SampleRatio", max=0.001), off, pods=1).verdict == "Bad"
+    assert finding(Metric(type="SampleRatio", max=0.001), replace(off, counters=4)).verdict == "Good"
+    assert finding(Metric(type="SampleRatio", max=0.001), off).verdict == "Bad"
 
 
 def test_shadows_have_no_users_to_be_missing():
-    analysis = analyse(Analysis(), GOOD, None, weight=0, pods=1, held=AT_ONCE, now=START)
+    analysis = analyse(Analysis(), GOOD, None, weight=0, held=AT_ONCE, now=START)
     assert "SampleRatio" not in {metric.type for metric in analysis.metrics}
 
 
@@ -104,9 +113,8 @@ def test_failures_in_a_row_are_counted_and_forgotten_after_a_good_analysis():
     analysis, counts = None, []
     for number, measured in enumerate((ERRING, ERRING, NOTHING, ERRING, GOOD, ERRING)):
         rules = Analysis(metrics=(Metric(type="ErrorRate", max=0.01),))
-        analysis = analyse(
-            rules, measured, analysis, weight=100, pods=1, held=AT_ONCE, now=START + timedelta(seconds=number)
-        )
+        now = START + timedelta(seconds=number)
+        analysis = analyse(rules, measured, analysis, weight=100, held=AT_ONCE, now=now)
         counts.append(analysis.metrics[0].failures)
     assert counts == [1, 2, 2, 3, 0, 1]
     assert analysis.breach(1).type == "ErrorRate"

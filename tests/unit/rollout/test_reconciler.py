@@ -356,6 +356,69 @@ def test_a_person_brings_the_baseline_before_back(play):
     assert play.kubernetes.resources[ROLLOUT]["annotations"] == {}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "request_", "message"),
+    [
+        (70, {"retry": "forest"}, "reprise.dev/retry=forest: it is Progressing"),
+        (
+            10,
+            {"rollback": "forest"},
+            "reprise.dev/rollback=forest: it is Promoted; annotate reprise.dev/rollback=baseline instead",
+        ),
+    ],
+    ids=["a retry of an active candidate", "a rollback of the baseline"],
+)
+def test_a_request_that_changes_nothing_is_refused_aloud(play, seconds, request_, message):
+    play.apply(seconds)
+    if "rollback" in request_:
+        play.annotate(5, promote="forest")
+    play.annotate(**request_)
+    refused = [event.message for event in play.kubernetes.events if event.reason == "RequestRefused"]
+    assert refused == [message]
+
+
+def test_a_promotion_that_was_asked_for_another_bundle_is_refused(play):
+    play.apply(70)
+    play.predictors.loading = {NEW}
+    play.annotate(promote="forest")
+    play.predictors.loading = set()
+    play.apply(30, candidates=[{"name": "forest", "digest": OTHER, "trafficPercent": 50}])
+    assert play.status.baseline.digest == BASE
+    assert "RequestRefused" in play.reasons()
+
+
+def test_a_larger_share_leads_on_from_the_last_step_of_the_smaller(play):
+    play.apply(140, candidates=[{"name": "forest", "digest": NEW, "trafficPercent": 10}])
+    assert (play.forest.phase, play.forest.weight) == ("Measuring", 1000)
+    play.apply(2)
+    assert (play.forest.phase, play.forest.weight) == ("Progressing", 1000)
+    play.run(80)
+    assert (play.forest.phase, play.forest.weight) == ("Measuring", 5000)
+
+
+def test_a_baseline_that_cannot_be_loaded_gives_way_to_the_one_before(play):
+    play.apply(70)
+    play.predictors.corrupt = {OTHER}
+    play.apply(3, baseline={"digest": OTHER})
+    assert play.status.baseline.digest == BASE
+    assert [entry.event for entry in play.status.history] == ["BaselineRestored", "BaselineChanged"]
+    play.annotate(rollback="forest")
+    assert play.predictors.applied["predictor-0"].arms[0].digest == BASE
+    assert [arm.weight for arm in play.predictors.applied["predictor-0"].arms] == [10_000]
+
+
+def test_a_predictor_that_is_silent_for_a_moment_does_not_restart_the_count_of_users(play):
+    play.apply(30)
+    since = play.status.routing.acknowledged_time
+    silent = play.predictors._report
+    play.predictors._report = lambda _: None
+    play.run(2)
+    assert play.status.pods.acknowledged == 0
+    play.predictors._report = silent
+    play.run(2)
+    assert play.status.routing.acknowledged_time == since
+
+
 def test_a_request_for_nobody_is_refused_aloud(play):
     play.apply(2)
     play.annotate(promote="nobody")

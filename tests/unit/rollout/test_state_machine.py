@@ -33,10 +33,10 @@ from support.rollout_world import (
 )
 
 MEASUREMENTS = {
-    "good": GOOD,
-    "erring": ERRING,
-    "slow": SLOW,
-    "garbage": GARBAGE,
+    **{
+        name: replace(measured, users=10_000.0, other_users=10_000.0)
+        for name, measured in (("good", GOOD), ("erring", ERRING), ("slow", SLOW), ("garbage", GARBAGE))
+    },
     "nothing": NOTHING,
     "away": None,
 }

@@ -64,6 +64,7 @@ class ModelRouter:
         self._routed: RoutingTable | None = None
         self._unrouted: RoutingTable | None = None
         self._refused: str | None = None
+        self._refused_baseline: str | None = None
         self._store_failed = False
         self._models: dict[str, LoadedModel] = {}
         self._failures: dict[str, LoadFailure] = {}
@@ -139,6 +140,7 @@ class ModelRouter:
             rollout=applied.rollout if applied else None,
             arms=tuple(self._report_arm(arm) for arm in applied.arms) if applied else (),
             refused=self._refused,
+            refused_baseline=self._refused_baseline,
         )
 
     def _report_arm(self, arm: Arm) -> ArmReport:
@@ -183,9 +185,8 @@ class ModelRouter:
         if not document.released and document.arms[0].digest not in self._models:
             failure = self._failures.get(document.arms[0].digest)
             if failure is not None and not failure.may_pass:
-                self._refuse(
-                    f"generation {document.generation}: the baseline cannot be loaded: {failure.reason}"
-                )
+                reason = f"generation {document.generation}: the baseline cannot be loaded: {failure.reason}"
+                self._refuse(reason, document.arms[0].digest)
             return
         digests = {arm.digest for arm in document.arms}
         loaded_digests = sorted(digests & self._models.keys())
@@ -226,11 +227,11 @@ class ModelRouter:
         return RoutingTable(tuple(arm or baseline for arm in loaded), assign_and_count, tuple(shadows))
 
     def _accept(self) -> None:
-        self._refused = None
+        self._refused = self._refused_baseline = None
         self._metrics.refused.set(0)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, baseline: str | None = None) -> None:
         if reason != self._refused:
             _log.warning("routing_refused", reason=reason)
-        self._refused = reason
+        self._refused, self._refused_baseline = reason, baseline
         self._metrics.refused.set(1)

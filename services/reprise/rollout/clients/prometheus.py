@@ -44,15 +44,19 @@ class PrometheusProvider:
             MetricsError: Prometheus is unavailable, or refuses a query.
         """
         users = others = None
+        counters = 1.0
         if query.users_window is not None:
             range_ = f"{USERS}_total{{{self._matchers}}}[{_duration(query.users_window)}]"
             counts = self._query(f"sum by (arm) (increase({range_}))", "arm")
             users, others = counts.pop(query.candidate[0], 0.0), sum(counts.values())
+            processes = self._query(f"sum(max by (instance) (1 + resets({range_})))", None)
+            counters = max(counters, processes.get("", 0.0))
         return Measurement(
             candidate=self._measure_arm(query.candidate, query.window),
             baseline=self._measure_arm(query.baseline, query.window),
             users=users,
             other_users=others,
+            counters=counters,
         )
 
     def close(self) -> None:

@@ -1,6 +1,5 @@
 """The analysis of a candidate's metrics against their limits."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,18 +24,29 @@ _USERS_PER_BIN = 20
 """With fewer in a bin the index of two samples of one distribution passes its noise bound too often."""
 
 
+_NO_USERS = "the weight was not held long enough to count users"
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
     metric: Metric
     measurement: Measurement
     rules: Analysis
     weight: int
-    pods: int
     held: timedelta
 
     @property
     def min_samples(self) -> int:
         return self.rules.min_samples
+
+    @property
+    def users(self) -> tuple[float, float] | None:
+        """Users of the candidate's arm and of all others, if known; a shadow scores the requests of all."""
+        users, others = self.measurement.users, self.measurement.other_users
+        if users is None or others is None:
+            return None
+        users, others = users / self.measurement.counters, others / self.measurement.counters
+        return (users, others) if self.weight else (users + others, users + others)
 
     def result(self, good: bool | None, message: str, **values: Any) -> MetricStatus:
         """Return the metric's status; ``good`` is ``None`` without data."""
@@ -50,15 +60,14 @@ def analyse(
     previous: AnalysisStatus | None,
     *,
     weight: int,
-    pods: int,
     held: timedelta,
     now: datetime,
 ) -> AnalysisStatus:
     """Return the status of each metric, and how many analyses in a row it has failed.
 
     A metric without data is neither good nor bad, and its count of failures stays. ``measurement`` is ``None`` if
-    Prometheus did not answer; ``weight`` is in basis points, 0 for a shadow; ``pods`` is the number of predictors;
-    ``held`` is the time since the weight last changed.
+    Prometheus did not answer; ``weight`` is in basis points, 0 for a shadow; ``held`` is the time since the weight last
+    changed.
     """
     failures = {metric.type: metric.failures for metric in previous.metrics} if previous else {}
     results = []
@@ -68,7 +77,7 @@ def analyse(
         if measurement is None:
             result = MetricStatus(type=metric.type, verdict="NoData", message="Prometheus did not answer")
         else:
-            case = _Case(metric, measurement, analysis, weight, max(1, pods), held)
+            case = _Case(metric, measurement, analysis, weight, held)
             result = _ANALYSES[metric.type](case)
         before = failures.get(metric.type, 0)
         count = {"Good": 0, "Bad": before + 1, "NoData": before}[result.verdict]
@@ -108,13 +117,15 @@ def _score_distance(case: _Case) -> MetricStatus:
     if samples < case.min_samples or len(scores) != len(reference):
         message = f"{samples} scores in the smaller arm, {case.min_samples} are needed"
         return case.result(None, message, samples=samples)
+    # Scores of one user are correlated, so users are the independent observations. Their number is that of the whole
+    # time since the weight changed; a window of it sees at least its share of them, on average.
+    if case.users is None or min(case.users) < 1:
+        return case.result(None, _NO_USERS, samples=samples)
     window = parse_duration(case.rules.window)
     windows = case.held / window
-    # Scores of one user are correlated, so users are the independent observations, where their number is known. It is
-    # that of the whole time since the weight changed; a window of it sees at least its share of them, on average.
     one, other = (
-        min(sum(counts), max(1.0, (users or math.inf) / case.pods / max(1.0, windows)))
-        for counts, users in ((scores, measurement.users), (reference, measurement.other_users))
+        min(sum(counts), max(1.0, users / max(1.0, windows)))
+        for counts, users in zip((scores, reference), case.users, strict=True)
     )
     parts = max(2, min(_DECILES, int(min(one, other) / _USERS_PER_BIN)))
     reference, scores = merge_bins(parts, reference, scores)
@@ -129,14 +140,14 @@ def _score_distance(case: _Case) -> MetricStatus:
 
 
 def _sample_ratio(case: _Case) -> MetricStatus:
-    users, others = case.measurement.users, case.measurement.other_users
-    if users is None or others is None:
-        return case.result(None, "the weight was not held long enough to count users")
+    if case.users is None:
+        return case.result(None, _NO_USERS)
+    users, others = case.users
     if case.weight >= BUCKETS:
         return case.result(True, "the arm has all users", samples=round(users))
-    # Each predictor counts a user once, so a user counts up to ``pods`` times: a multinomial count of clusters of that
-    # size has at most that many times the variance. Dividing compensates for it.
-    counts = (round(users / case.pods), round(others / case.pods))
+    # A user counts up to ``counters`` times: a multinomial count of clusters of that size has at most that many times
+    # the variance. Dividing compensates for it.
+    counts = (round(users), round(others))
     if sum(counts) < case.min_samples:
         return case.result(None, f"{sum(counts)} users, {case.min_samples} are needed", samples=counts[0])
     alpha = FALSE_ALARM if case.metric.max is None else case.metric.max

@@ -24,7 +24,7 @@ from reprise.runtime.durations import parse_duration
 TRANSITIONS: Mapping[CandidatePhase, frozenset[CandidatePhase]] = {
     "Loading": frozenset({"Progressing", "Measuring", "Shadowing", "RolledBack", "Promoted"}),
     "Progressing": frozenset({"Measuring", "Loading", "RolledBack", "Promoted"}),
-    "Measuring": frozenset({"Loading", "RolledBack", "Promoted"}),
+    "Measuring": frozenset({"Progressing", "Loading", "RolledBack", "Promoted"}),
     "Shadowing": frozenset({"Loading", "RolledBack", "Promoted"}),
     "RolledBack": frozenset({"Loading"}),
     "Promoted": frozenset({"RolledBack"}),
@@ -228,6 +228,8 @@ def _progressing(case: Case) -> Iterator[Transition]:
 
 def _measuring(case: Case) -> Iterator[Transition]:
     yield from _shadow_change(case)
+    if case.status.step < len(case.steps) - 1:  # The spec has further steps now
+        yield _step(case, case.status.step)
     wanted = {"Better": {"better"}, "NotWorse": {"better", "not_worse"}}.get(case.spec.promotion.rule)
     evidence = case.status.evidence
     if wanted is None:
@@ -303,7 +305,6 @@ def _observe(case: Case) -> Case:
             observed.measurements[status.name],
             status.analysis,
             weight=status.weight,
-            pods=len(observed.pods),
             held=case.now - (status.step_time or case.now),
             now=case.now,
         )

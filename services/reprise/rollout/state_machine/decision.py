@@ -10,6 +10,7 @@ from reprise.rollout.resource.status import (
     HISTORY,
     BaselineStatus,
     CandidateStatus,
+    DecidedBy,
     HistoryEntry,
     PodsStatus,
     ResourceEvent,
@@ -60,6 +61,7 @@ class _Reconciliation:
 
     def decide(self) -> Decision:
         self._follow_spec()
+        self._replace_refused_baseline()
         if self.requests.get(ROLLBACK) == BASELINE:
             self._restore_previous_baseline()
         baseline = self.baseline.digest
@@ -96,7 +98,22 @@ class _Reconciliation:
             self.baseline = self.baseline.model_copy(update={"spec_digest": wanted})
         elif wanted != self.baseline.spec_digest:
             message = f"the spec's baseline is {wanted} now"
-            self._change_baseline("BaselineChanged", wanted, wanted, message)
+            self._change_baseline("BaselineChanged", wanted, wanted, message, by="Spec")
+
+    def _replace_refused_baseline(self) -> None:
+        """Return to the previous baseline if a predictor cannot load this one.
+
+        Predictors refuse the whole document until then, so no candidate could be rolled back.
+        """
+        digest, previous = self.baseline.digest, self.baseline.previous
+        refusal = self.observed.refusal_of_baseline(digest)
+        if refusal is None or previous is None:
+            return
+        message = f"{previous} is the baseline again, because {digest} cannot be loaded: {refusal}"
+        self._change_baseline(
+            "BaselineRestored", previous, self.baseline.spec_digest, message, by="Predictor"
+        )
+        self.baseline = self.baseline.model_copy(update={"previous": None})
 
     def _restore_previous_baseline(self) -> None:
         previous = self.baseline.previous
@@ -105,7 +122,9 @@ class _Reconciliation:
             return
         self.handled.append(request_entry(ROLLBACK, BASELINE))
         message = f"{previous} is the baseline again"
-        self._change_baseline("BaselineRestored", previous, self.baseline.spec_digest, message)
+        self._change_baseline(
+            "BaselineRestored", previous, self.baseline.spec_digest, message, by="Annotation"
+        )
 
     def _change_baseline(
         self,
@@ -113,18 +132,19 @@ class _Reconciliation:
         digest: str,
         spec_digest: str,
         message: str,
+        *,
+        by: DecidedBy,
     ) -> None:
-        changed = event == "BaselineChanged"
         entry = HistoryEntry(
             time=at(self.now),
             event=event,
             digest=digest,
             baseline=self.baseline.digest,
-            by="Spec" if changed else "Annotation",
+            by=by,
             message=message,
         )
         self.history.append(entry)
-        self.events.append(ResourceEvent("Normal" if changed else "Warning", event, message))
+        self.events.append(ResourceEvent("Normal" if by == "Spec" else "Warning", event, message))
         self.baseline = self._next_baseline(digest, spec_digest)
 
     def _next_baseline(self, digest: str, spec_digest: str) -> BaselineStatus:
@@ -134,6 +154,11 @@ class _Reconciliation:
 
     def _transition(self, candidate: Candidate, baseline: str, *, may_promote: bool) -> Transition:
         routing, known = self.status.routing, self.status.candidate(candidate.name, candidate.digest)
+        replaced = next((each for each in self.status.candidates if each.name == candidate.name), None)
+        if known is None and replaced is not None and self.requests.get(PROMOTE) == candidate.name:
+            message = f"promote={candidate.name}: it was {replaced.digest} when that was asked"
+            self._refuse(PROMOTE, candidate.name, message)
+            del self.requests[PROMOTE]
         case = Case(
             candidate,
             known or CandidateStatus(name=candidate.name, digest=candidate.digest, phase="Loading"),
@@ -148,8 +173,17 @@ class _Reconciliation:
         transition = start(case) if known is None else advance(case)
         status = transition.status
         for annotation in (RETRY, ROLLBACK):
-            if case.requested(annotation):
+            if not case.requested(annotation):
+                continue
+            if status.phase != case.status.phase:
                 self.handled.append(request_entry(annotation, candidate.name))
+            else:
+                of_baseline = (
+                    f"; annotate {ROLLBACK}={BASELINE} instead" if status.phase == "Promoted" else ""
+                )
+                self._refuse(
+                    annotation, status.name, f"{annotation}={status.name}: it is {status.phase}{of_baseline}"
+                )
         if case.requested(PROMOTE):
             if transition.promotes:
                 self.handled.append(request_entry(PROMOTE, candidate.name))

@@ -43,13 +43,15 @@ class Measurement:
     """A candidate's arm beside the baseline's, in the window of the analysis.
 
     ``users`` are those of the candidate's arm since its weight was acknowledged, ``other_users`` those of all other
-    arms; ``None`` if not known yet.
+    arms; ``None`` if not known yet. ``counters`` is how many predictors have counted them, each for itself and anew
+    after a restart: a user counts up to as many times.
     """
 
     candidate: ArmMeasurement
     baseline: ArmMeasurement
     users: float | None = None
     other_users: float | None = None
+    counters: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,13 @@ class ObservedState:
         """Return whether the bundle may be loaded, and there are predictors and all have loaded it."""
         arms = [] if digest in self.untrusted else [pod.arm(digest) for pod in self.pods]
         return bool(arms) and all(arm is not None and arm.state == "loaded" for arm in arms)
+
+    def refusal_of_baseline(self, digest: str) -> str | None:
+        """Return why a predictor refuses the newest document, if it cannot load the document's baseline."""
+        reports = ((pod.pod, pod.report) for pod in self.pods if pod.report is not None)
+        return next(
+            (f"{pod}: {report.refused}" for pod, report in reports if report.refused_baseline == digest), None
+        )
 
     def load_failure(self, digest: str) -> str | None:
         """Return why a bundle is not trusted or a predictor cannot load it, ``None`` if there is no failure."""

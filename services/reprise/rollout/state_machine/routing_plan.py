@@ -61,8 +61,10 @@ def plan_routing(
         routing = RoutingStatus(generation=document.generation, salt=salt, fingerprint=document.fingerprint)
     if routing is None:
         return None
-    since = (routing.acknowledged_time or at(now)) if observed.all_acknowledge(routing.fingerprint) else None
-    return routing.model_copy(update={"acknowledged_time": since})
+    # A predictor that does not answer, or starts later, changes nothing for the users who have been counted.
+    if routing.acknowledged_time is None and observed.all_acknowledge(routing.fingerprint):
+        return routing.model_copy(update={"acknowledged_time": at(now)})
+    return routing
 
 
 def parse_buckets(texts: Sequence[str]) -> Ranges:
