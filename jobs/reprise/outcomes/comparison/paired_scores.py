@@ -63,4 +63,5 @@ def pair_scores(
             own = answered_by == arm
             reproduced += int(np.count_nonzero(own))
             differing += int(np.count_nonzero(np.abs(score[own] - logged[own]) > REPRODUCED))
-    return PairedScores(*sums, reproduced=reproduced, differing=differing)
+    predictions, improvement, baseline_loss, purchases, implied = sums
+    return PairedScores(predictions, improvement, baseline_loss, purchases, implied, reproduced, differing)
