@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--events",
     type=click.Path(exists=True, path_type=Path),
-    help="History, CSV or Parquet: all events from before the log.",
+    help="History (CSV, JSON, Excel or Parquet): all events from before the log.",
 )
 @click.option(
     "--offline",

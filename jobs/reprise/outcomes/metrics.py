@@ -27,12 +27,12 @@ _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "improvement_upper": ("Upper end of its confidence sequence.", _TEST),
     "verdict": ("1 for the verdict of the tests.", ("candidate", "digest", "verdict")),
     "sample_ratio_p_value": (
-        "Anytime-valid p-value of the arms' shares of users; tiny is wrong, NaN is a single arm.",
+        "Anytime-valid p-value of the arms' shares of users; near 0: wrong shares; NaN: a single arm.",
         (),
     ),
     "checked_values": ("Logged features that were recomputed.", ()),
     "feature_mismatches": ("Logged features that differ without an event in flight.", ("feature",)),
-    "mismatches": ("All of them together.", ()),
+    "mismatches": ("Sum of the feature mismatches.", ()),
     "features_in_flight": ("Logged features that differ and are excluded for events in flight.", ()),
     "probability_mismatches": ("Logged probabilities that their model does not reproduce.", ()),
     "feature_psi": (

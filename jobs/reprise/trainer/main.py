@@ -27,7 +27,7 @@ def command(settings: "TrainerSettings", import_options: Any) -> None:
     """Train a model on a file of events, evaluate it, and publish it as a bundle.
 
     Computes the plan's features for each event as of the event's own time. Grows a forest on the earlier part of the
-    history, calibrates it on a later part, and evaluates it on the last part against two baselines. Then grows a forest
+    history, calibrates it on a later part, and evaluates it on the last part against baselines. Then grows a forest
     of the same parameters on everything labelled and publishes it: an ONNX graph with its manifest, and a model card
     to read in a browser.
     """

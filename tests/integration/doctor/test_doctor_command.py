@@ -86,7 +86,7 @@ def test_passwords_of_the_parts_are_tried(platform: SmallPlatform, client: Redis
     assert examined.checks["redis-users"]["seen"].count("(tried)") == 2
     assert examined.status == 0
     wrong = platform.examine("--json", "--only", "redis-users", DOCTOR_PREDICTOR_REDIS_PASSWORD="wrong")
-    assert_only(wrong, "redis-users", "WRONGPASS", section="redis-users-may-too-much-or-too-little")
+    assert_only(wrong, "redis-users", "WRONGPASS", section="redis-users-have-wrong-rights")
     assert "wrong" not in wrong.output.replace("WRONGPASS", "")
 
 

@@ -17,7 +17,7 @@ UNREACHABLE = Remedy(
 FULL = Remedy("Redis is full: raise its maxmemory (redis.maxMemory)", "redis-is-full")
 USERS = Remedy(
     "give each component's user the rules of docs/redis.md#users, on every node of a cluster",
-    "redis-users-may-too-much-or-too-little",
+    "redis-users-have-wrong-rights",
 )
 
 
