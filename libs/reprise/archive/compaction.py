@@ -1,7 +1,8 @@
 """Compaction: few large segments instead of many small ones.
 
 Contiguous segments of one partition and one day become one. The merged segment is written before its sources are
-deleted. Readers that see both use the longer one. Compacting again finishes what a crash interrupted.
+deleted. Readers that see both use the longer one. Compacting again finishes what a crash interrupted: a merged segment
+beside all its sources is merged again, since a user may have been erased from the sources meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from reprise.archive.layout import Gap, Part, Segment, cover
+from reprise.archive.layout import Gap, Part, Segment, absent_ranges, cover
 from reprise.archive.offline_store import OfflineStore
 from reprise.archive.records import ROW_GROUP_ROWS, open_writer, schema_of
 
@@ -47,10 +48,11 @@ def compact(
     eligible = [segment for segment in store.segments(topic) if segment.date < before]
     for _, group in groupby(sorted(eligible, key=_position), key=lambda s: _position(s)[:3]):
         segments = list(group)
-        runs = list(_runs(segments, max_records))
+        sources = _sources(segments)
+        runs = list(_runs(sources, max_records))
         for run in runs:
             target = _merged(run)
-            if target not in segments:
+            if target not in sources:
                 _merge(store, run, target)
                 written += 1
                 advance(target.records)
@@ -64,6 +66,19 @@ def compact(
 
 def _position(segment: Segment) -> tuple[bytes, date, int, int]:
     return segment.topic_id, segment.date, segment.partition, segment.first
+
+
+def _sources(segments: Sequence[Segment]) -> Sequence[Segment]:
+    """Return the segments without those of which others hold all offsets, the longest left out first."""
+    (coverage,) = cover(segments)
+    sources = segments
+    if coverage.records == sum(segment.records for segment in segments):
+        return sources
+    for segment in sorted(segments, key=lambda s: s.records, reverse=True):
+        others = [each for each in sources if each != segment]
+        if not absent_ranges(others, segment.first, segment.last):
+            sources = others
+    return sources
 
 
 def _runs(segments: Sequence[Segment], max_records: int) -> Iterator[list[Part]]:
@@ -85,11 +100,21 @@ def _merged(run: Sequence[Part]) -> Segment:
 
 
 def _merge(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
-    versions = None
-    # a user may be erased from the sources while they are read: then they are merged again
-    while versions != (versions := [store.storage.version(part.segment.path) for part in run]):
-        store.erasures()
-        _write(store, run, target)
+    versions: Sequence[str | None] = ()
+    uploaded = False
+    with TemporaryDirectory(prefix="reprise-compaction-") as folder:
+        path = Path(folder) / "segment.parquet"
+        while True:
+            # a user may be erased from the sources while they are read: then they are merged again
+            if versions != (versions := [store.storage.version(part.segment.path) for part in run]):
+                store.erasures()
+                _write(store, run, path)
+                uploaded = False
+            elif uploaded:
+                return
+            else:
+                store.storage.write(target.path, path)
+                uploaded = True
 
 
 def expire(store: OfflineStore, topic: str, *, before: date) -> int:
@@ -120,16 +145,16 @@ def expire(store: OfflineStore, topic: str, *, before: date) -> int:
 
 def rewrite(store: OfflineStore, segment: Segment) -> None:
     """Replace a segment by its rows without what is erased; raises ``SegmentGoneError`` if it was replaced."""
-    _write(store, [Part(segment, segment.first)], segment)
-
-
-def _write(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
-    with TemporaryDirectory(prefix="reprise-compaction-") as folder:
+    with TemporaryDirectory(prefix="reprise-rewrite-") as folder:
         path = Path(folder) / "segment.parquet"
-        with open_writer(path, schema_of(target.topic)) as writer:
-            for group in _row_groups(batch for part in run for batch in store.read(part, to_rewrite=True)):
-                writer.write_table(group, ROW_GROUP_ROWS)
-        store.storage.write(target.path, path)
+        _write(store, [Part(segment, segment.first)], path)
+        store.storage.write(segment.path, path)
+
+
+def _write(store: OfflineStore, run: Sequence[Part], path: Path) -> None:
+    with open_writer(path, schema_of(run[0].segment.topic)) as writer:
+        for group in _row_groups(batch for part in run for batch in store.read(part, to_rewrite=True)):
+            writer.write_table(group, ROW_GROUP_ROWS)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -177,6 +177,16 @@ def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Gap]] = (
     return coverages
 
 
+def absent_ranges(segments: Iterable[Segment], first: int, last: int) -> list[range]:
+    """Return the offsets from ``first`` to ``last``, included, that no segment of a partition holds."""
+    found = []
+    for segment in sorted((s for s in segments if s.first <= last), key=lambda s: s.first):
+        if segment.first > first:
+            found.append(range(first, segment.first))
+        first = max(first, segment.last + 1)
+    return [*found, range(first, last + 1)] if first <= last else found
+
+
 def _offsets_name(partition: int, first: int, last: int) -> str:
     return f"p{partition:05d}-{first:020d}-{last:020d}"
 

@@ -2,10 +2,10 @@
 
 import threading
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from reprise.log import EVENTS, Record
 from reprise.runtime.storage import LocalStorage
 from reprise.sql import connect
 from reprise.sql import event_key as event_key_sql
-from support.archived import TOPIC_ID, MemoryLog, archive_worker, event_records
+from support.archived import TOPIC_ID, CrashError, MemoryLog, archive_worker, event_records
 from support.histories import make_events
 from support.offline import put
 
@@ -93,31 +93,57 @@ def test_erasure_that_begins_during_a_read_is_noticed(tmp_path: Path) -> None:
 
 
 class ErasedMeanwhile(LocalStorage):
-    """A user is erased, from beginning to end, before the first merged file is there."""
+    """A user is erased, from beginning to end, before the first merged file is there, or while its sources are read."""
 
-    def __init__(self, root: Path, erase: Callable[[], None]) -> None:
+    def __init__(self, root: Path, *, reading: bool = False, dies: bool = False) -> None:
         super().__init__(root)
-        self._erase: Callable[[], None] | None = erase
+        self._other: OfflineStore | None = filled(LocalStorage(root))
+        self._reading = reading
+        self._dies = dies
+
+    def _erase(self) -> None:
+        other, self._other = self._other, None
+        if other is not None:
+            other.put_erasure(ERASURE)
+            erase_files(other)
+            other.complete_erasure("e1")
+
+    def open(self, path: str) -> IO[bytes]:
+        if self._reading and "-00000000000000000050-" in path:
+            self._erase()
+        return super().open(path)
 
     def write(self, path: str, content: bytes | Path) -> None:
-        if isinstance(content, Path) and self._erase is not None:
-            erase, self._erase = self._erase, None
-            erase()
+        self._erase()
         super().write(path, content)
+        if self._dies:
+            raise CrashError
 
 
 def test_compaction_that_read_before_an_erasure_does_not_bring_the_user_back(tmp_path: Path) -> None:
-    other = filled(LocalStorage(tmp_path))
-
-    def erase() -> None:
-        other.put_erasure(ERASURE)
-        erase_files(other)
-        other.complete_erasure("e1")
-
     report = compact(
-        OfflineStore("", storage=ErasedMeanwhile(tmp_path, erase)), EVENTS.name, before=date(2026, 2, 2)
+        OfflineStore("", storage=ErasedMeanwhile(tmp_path)), EVENTS.name, before=date(2026, 2, 2)
     )
     assert report.removed == 6
+    assert erased_rows(tmp_path) == 0
+
+
+def test_compaction_after_one_that_died_before_it_noticed_an_erasure_erases_the_user(tmp_path: Path) -> None:
+    with pytest.raises(CrashError):
+        compact(
+            OfflineStore("", storage=ErasedMeanwhile(tmp_path, dies=True)),
+            EVENTS.name,
+            before=date(2026, 2, 2),
+        )
+    report = compact(OfflineStore(str(tmp_path)), EVENTS.name, before=date(2026, 2, 2))
+    assert (report.written, report.removed) == (1, 6)
+    assert erased_rows(tmp_path) == 0
+
+
+def test_erasure_while_a_compaction_reads_is_noticed_before_the_merged_file_is_there(tmp_path: Path) -> None:
+    storage = ErasedMeanwhile(tmp_path, reading=True, dies=True)
+    with pytest.raises(CrashError):
+        compact(OfflineStore("", storage=storage), EVENTS.name, before=date(2026, 2, 2))
     assert erased_rows(tmp_path) == 0
 
 
