@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -25,6 +26,7 @@ from reprise.archive.layout import (
     Gap,
     Part,
     Segment,
+    absent_ranges,
     accepted_path,
     cover,
     date_directory,
@@ -68,17 +70,25 @@ class OfflineStore:
             if _begun(self.erasures()) == begun:
                 return len(data)
 
-    def holds(self, segment: Segment) -> bool:
-        """Return whether the store's segments have all offsets of this one.
+    def write_absent(self, segment: Segment, table: pa.Table) -> int:
+        """Write those rows of a segment whose offsets no segment of its day holds, and return the size in bytes.
 
         The log may still have what was erased from the store, so the store's offsets are not written again.
+
+        Raises:
+            ValueError: The rows do not match the segment's name.
         """
+        _require_rows(segment, table)
         found = self.segments_of_day(segment.topic, segment.topic_id, segment.date)
-        needed = segment.first
-        for each in sorted((s for s in found if s.partition == segment.partition), key=lambda s: s.first):
-            if each.first <= needed <= each.last:
-                needed = each.last + 1
-        return needed > segment.last
+        held = [each for each in found if each.partition == segment.partition]
+        offsets = table.column("offset").to_numpy()
+        size = 0
+        for absent in absent_ranges(held, segment.first, segment.last):
+            begin, end = np.searchsorted(offsets, (absent.start, absent.stop)).tolist()
+            if begin < end:
+                part = replace(segment, first=absent.start, last=int(offsets[end - 1]))
+                size += self.write(part, table.slice(begin, end - begin))
+        return size
 
     def erasures(self) -> dict[str, Erasure | None]:
         """Return all erasures by id, None for those that are complete, as of now."""

@@ -273,7 +273,7 @@ class Worker:
         )
         try:
             with self._metrics.offline_store.timed():
-                size = 0 if self._store.holds(segment) else self._store.write(segment, table)
+                size = self._store.write_absent(segment, table)
             with self._metrics.event_log.timed():
                 self._consumer.commit({partition: segment.last + 1})
         except NotAssignedError as error:

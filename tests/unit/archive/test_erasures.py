@@ -168,23 +168,56 @@ def test_archiver_that_reads_the_log_again_does_not_bring_the_user_back(tmp_path
     assert store.coverage(EVENTS.name)[0].records == 60
 
 
+def test_archiver_that_reads_again_what_the_store_holds_in_part_does_not_bring_the_user_back(
+    tmp_path: Path,
+) -> None:
+    records = event_records(0, history(), [0] * 60)
+    log = MemoryLog({0: records[:40]})
+
+    def archive() -> None:
+        worker, _ = archive_worker(log, tmp_path, records=1_000)
+        worker.run_until_idle(threading.Event(), 0.01)
+
+    store = OfflineStore(str(tmp_path))
+    put(store, records[:10])
+    log.committed[0] = 10
+    archive()
+    store.put_erasure(ERASURE)
+    erase_files(store)
+    store.complete_erasure("e1")
+    log.records[0], log.committed[0] = records, 5
+    archive()
+    found = sorted((each.first, each.last) for each in store.segments(EVENTS.name))
+    assert found == [(0, 9), (10, 39), (40, 59)]
+    assert erased_rows(tmp_path) == 0
+
+
 @pytest.mark.parametrize(
-    ("first", "last", "held"),
-    [(0, 59, True), (5, 34, True), (10, 19, True), (55, 60, False), (60, 61, False)],
+    ("first", "last", "written"),
+    [
+        (0, 59, []),
+        (5, 34, []),
+        (10, 19, []),
+        (55, 60, [(60, 60)]),
+        (60, 61, [(60, 61)]),
+        (15, 71, [(60, 71)]),
+    ],
 )
-def test_offsets_are_held_by_whichever_segments_the_store_has(
-    tmp_path: Path, first: int, last: int, held: bool
+@pytest.mark.parametrize("gap", [False, True])
+def test_offsets_that_segments_hold_are_not_written_again(
+    tmp_path: Path, first: int, last: int, written: list[tuple[int, int]], gap: bool
 ) -> None:
     store = filled(LocalStorage(tmp_path))
-    segment = replace(store.segments(EVENTS.name)[0], first=first, last=last)
-    assert store.holds(segment) == held
-
-
-def test_offsets_of_a_gap_between_segments_are_not_held(tmp_path: Path) -> None:
-    store = filled(LocalStorage(tmp_path))
-    segments = sorted(store.segments(EVENTS.name), key=lambda each: each.first)
-    store.remove(segments[2])
-    assert not store.holds(replace(segments[1], last=segments[3].last))
+    held = sorted(store.segments(EVENTS.name), key=lambda each: each.first)
+    if gap:
+        store.remove(held.pop(2))
+        written = [(max(20, first), min(29, last))] * (first <= 29 and last >= 20) + written
+    records = event_records(0, make_events(72), [0] * 72)[first : last + 1]
+    segment = replace(held[0], first=first, last=last)
+    size = store.write_absent(segment, archive_table(EVENTS.name, TOPIC_ID, records))
+    found = set(store.segments(EVENTS.name)) - set(held)
+    assert sorted((each.first, each.last) for each in found) == written
+    assert size == sum((tmp_path / each.path).stat().st_size for each in found)
 
 
 @pytest.mark.parametrize("value", [ErasureRecord("e1", USER).to_bytes(), ERASED_RECORD])
