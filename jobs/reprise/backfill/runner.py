@@ -78,6 +78,8 @@ def run(
         history = _history(Path(folder), events, archive, options, memory_limit)
         executor = settings.choose_executor(pq.read_metadata(history.path).num_rows)
         window = None if offline is None else timedelta(seconds=settings.duplicate_window_seconds)
+        if archive is not None:
+            _require_same_erasures(archive, store)
         with (
             pointing_to_inspect(events, NotEnoughEventsError),
             progress("Writing states", None, "rows") as bar,
@@ -94,21 +96,27 @@ def run(
                 advance=bar.advance,
             )
         if archive is not None:
-            _require_same_erasures(archive)
+            _require_same_erasures(archive, store)
         if group is not None:
             _seek_group(settings, group, history.watermarks, seek_timeout)
         BackfillMetrics(metrics.registry).set(report)
         return report
 
 
-def _require_same_erasures(archive: OfflineStore) -> None:
-    """Raise if a user was erased after the archive was read, since the user's rows may have been written again."""
+def _require_same_erasures(archive: OfflineStore, store: ReplaceableStore) -> None:
+    """Raise if a user was erased of whom the archive that was read has events: the backfill writes the user's rows."""
     try:
         archive.require_same_erasures()
     except UserErasedError as error:
         raise BackfillError(
             f"{error}: stop the materializers, and run this again with --replace, which removes the user's rows"
         ) from error
+    for each in archive.pending_erasures:
+        if each.topic_id is None and store.erasure_position(each.erasure_id) is not None:
+            raise BackfillError(
+                f"the materializer has erased a user whose events {archive.url} still has: run reprise forget until it"
+                " is done; then stop the materializers, and run this again with --replace"
+            )
 
 
 def _history(

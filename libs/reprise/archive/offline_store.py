@@ -64,7 +64,7 @@ class OfflineStore:
         _require_rows(segment, table)
         while True:
             begun = _begun(self.erasures())
-            batches = [erase(batch, segment.topic, self._pending()) for batch in table.to_batches()]
+            batches = [erase(batch, segment.topic, self.pending_erasures) for batch in table.to_batches()]
             data = to_parquet(pa.Table.from_batches(batches, table.schema))
             self.storage.write(segment.path, data)
             if _begun(self.erasures()) == begun:
@@ -119,7 +119,9 @@ class OfflineStore:
         if _begun(self.erasures()) != listed:
             raise UserErasedError(self.url)
 
-    def _pending(self) -> list[Erasure]:
+    @property
+    def pending_erasures(self) -> list[Erasure]:
+        """The erasures that were not complete when they, or segments, were last listed."""
         return [each for each in self._erasures.values() if each is not None]
 
     def remove(self, segment: Segment) -> None:
@@ -166,7 +168,7 @@ class OfflineStore:
             skipped = int(np.searchsorted(offsets, part.first))
             expected = int(offsets[-1]) + 1
             if skipped < len(offsets):
-                yield erase(batch.slice(skipped), part.segment.topic, self._pending())
+                yield erase(batch.slice(skipped), part.segment.topic, self.pending_erasures)
         if expected != part.segment.last + 1:
             raise CorruptSegmentError(location, f"ends before offset {expected:,}")
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from reprise.backfill.state_writer import BackfillReport, backfill
 from reprise.events import Event
 from reprise.features.plan import Plan
 from reprise.forget.main import command
@@ -148,6 +150,34 @@ def test_log_that_is_read_again_brings_nobody_back(shop: EmbeddedShop, online: O
     shop.seek_to_the_beginning()
     shop.fold()
     assert_agrees(online, before, after)
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+def test_backfill_that_overlaps_an_erasure_fails(
+    shop: EmbeddedShop, monkeypatch: pytest.MonkeyPatch, read_before: bool
+) -> None:
+    shop.append(history(120, seed=6))
+    shop.archive()
+    shop.fold()
+    run(shop, USER, timeout="0s")
+    if read_before:
+        shop.fold()
+    else:
+
+        def raced(*arguments: Any, **options: Any) -> BackfillReport:
+            shop.fold()
+            return backfill(*arguments, **options)
+
+        monkeypatch.setattr("reprise.backfill.runner.backfill", raced)
+    done = shop.backfill("--offline", shop.offline)
+    assert done.exit_code == 1
+    assert "run reprise forget" in done.output
+    monkeypatch.undo()
+    shop.archive()
+    assert run(shop).exit_code == 0
+    done = shop.backfill("--offline", shop.offline, "--replace")
+    assert done.exit_code == 0, done.output
+    assert rows_of_user(shop) == []
 
 
 def test_predictions_letters_and_log_lose_the_user(shop: EmbeddedShop) -> None:
