@@ -49,6 +49,7 @@ from reprise.store.watermarks import parse_log_position
 
 _ARCHIVED = (EVENTS, PREDICTIONS)
 _POLL_SECONDS = 0.2
+_POLLED_RECORDS = 1_000
 _APPEND_SECONDS = 30.0
 
 
@@ -194,7 +195,9 @@ def _append(settings: ForgetSettings, erasures: Sequence[Erasure]) -> None:
 
 
 def wait_for_archive(settings: ForgetSettings, store: OfflineStore) -> None:
-    """Wait until the archive has all that the log has now.
+    """Wait until the archive has all records that the log has now.
+
+    What the archive lacks is read once: the log's last offsets may be those of transaction markers.
 
     Raises:
         UnfinishedError: It has not in time.
@@ -207,17 +210,29 @@ def wait_for_archive(settings: ForgetSettings, store: OfflineStore) -> None:
                     raise UnfinishedError(f"another consumer of the group {settings.group} is running")
                 consumer.poll(1, _POLL_SECONDS)
             beginnings, ends = consumer.beginning_offsets(), consumer.end_offsets()
-            wanted = {p: end for p, end in ends.items() if end > beginnings[p]}
             topic_id = consumer.topic_id
-        while True:
-            lasts = {c.topic_id: c.last_offsets for c in store.coverage(topic.name)}.get(topic_id, {})
-            if all(lasts.get(partition, -1) >= end - 1 for partition, end in wanted.items()):
-                break
-            if time.monotonic() > deadline:
-                raise UnfinishedError(
-                    f"the archiver has not written all records of {topic.name} yet; run this again later"
-                )
+            lasts = _last_offsets(store, topic, topic_id)
+            consumer.seek({p: min(end, max(beginnings[p], lasts.get(p, -1) + 1)) for p, end in ends.items()})
+            wanted: dict[int, int] = {}
+            while any(consumer.positions().get(p, 0) < end for p, end in ends.items()):
+                _require_time(deadline, topic)
+                for partition, records in consumer.poll(_POLLED_RECORDS, _POLL_SECONDS).items():
+                    wanted.update((partition, r.offset) for r in records if r.offset < ends[partition])
+        while any(lasts.get(partition, -1) < offset for partition, offset in wanted.items()):
+            _require_time(deadline, topic)
             time.sleep(_POLL_SECONDS)
+            lasts = _last_offsets(store, topic, topic_id)
+
+
+def _last_offsets(store: OfflineStore, topic: Topic, topic_id: bytes) -> Mapping[int, int]:
+    return {c.topic_id: c.last_offsets for c in store.coverage(topic.name)}.get(topic_id, {})
+
+
+def _require_time(deadline: float, topic: Topic) -> None:
+    if time.monotonic() > deadline:
+        raise UnfinishedError(
+            f"the archiver has not written all records of {topic.name} yet; run this again later"
+        )
 
 
 @retry(retry=retry_if_exception_type(SegmentGoneError), stop=stop_after_attempt(5), reraise=True)

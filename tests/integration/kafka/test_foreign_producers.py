@@ -12,6 +12,8 @@ from reprise.archive import OfflineStore, events_dataset
 from reprise.archiver.runner import archive_until_idle
 from reprise.archiver.settings import ArchiverSettings
 from reprise.events import encode_event
+from reprise.forget.run import wait_for_archive
+from reprise.forget.settings import ForgetSettings
 from reprise.log import EVENTS, UnreadableRecordsError, open_consumer
 from reprise.materializer import runner
 from reprise.materializer.metrics import MaterializerMetrics
@@ -65,6 +67,10 @@ def test_what_a_transaction_rolled_back_is_neither_folded_nor_archived_nor_lost(
     archived = archive_until_idle(ArchiverSettings.load(offline_store=offline, **kafka), 0.3)
     assert archived[EVENTS.name] == 3
     assert events_dataset(OfflineStore(offline)).column("event_id").to_pylist() == [e.event_id for e in kept]
+    # the marker of the last transaction is no record that the archive lacks
+    wait_for_archive(
+        ForgetSettings.load(offline_store=offline, timeout="20s", **kafka), OfflineStore(offline)
+    )
     settings = MaterializerSettings.load(
         plan=PLAN_FILE, redis_host=redis_server.host, redis_port=redis_server.port, **kafka
     )
