@@ -93,8 +93,8 @@ rollout: "~{{ $routing }}:document* %R~{{ $routing }}:evidence* -@all +ping +get
 outcomes: "%R~{{ $routing }}:document* %W~{{ $routing }}:evidence* -@all +ping +get +set"
 # reads rows, writes them with a compare-and-set script, stores event ids, lists and removes the rows of erased users
 materializer: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +get +set +scan +unlink"
-# reads and writes the same; for --replace it also lists rows and removes their fields; GET is reprise forget's
-backfill: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +get +set +scan +hdel"
+# reads and writes the same; for --replace it also lists rows and removes their fields; GET and HGETALL are reprise forget's
+backfill: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +get +set +scan +hdel +hgetall"
 # writes and removes its own keys, removes the rows of canaries, checks ACLs with ACL DRYRUN
 doctor: "~reprise-doctor:{{ .Values.feast.project }}:* %W~*reprise-doctor-*{{ .Values.feast.project }} %R~{{ $routing }}:document* -@all +ping +set +get +del +acl|dryrun"
 # feast apply writes the registry alone; HMGET for reading features

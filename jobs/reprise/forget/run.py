@@ -45,7 +45,7 @@ from reprise.log import (
 from reprise.log.backend import describe_log, rewrite_records
 from reprise.runtime.exceptions import RepriseError
 from reprise.store.online_store import OnlineStore
-from reprise.store.watermarks import parse_log_position
+from reprise.store.watermarks import log_position, parse_log_position
 
 _ARCHIVED = (EVENTS, PREDICTIONS)
 _POLL_SECONDS = 0.2
@@ -129,6 +129,7 @@ def forget(
         for erasure, _ in counted.values():
             store.put_erasure(erasure)
         _erase_files(settings, store, online, erasures)
+        _erase_late_rows(settings, online, erasures)
     for erasure in erasures:
         _erase_log(settings, erasure)
     forgotten = [_forgotten(spans, *each) for each in counted.values()]
@@ -179,6 +180,21 @@ def _erase_online(
             store.put_erasure(done[at])
     time.sleep(max(0.0, max(each.predictions_until_ms or 0 for each in done) - _now_ms()) / 1_000)
     return done
+
+
+def _erase_late_rows(settings: ForgetSettings, online: OnlineStore, erasures: Sequence[Erasure]) -> None:
+    """Remove what a materializer that had lost its partition has written after the erasure."""
+    if settings.kafka_servers is not None:
+        session_over_ms = max(e.erased_at_ms for e in erasures) + int(settings.kafka_session_seconds * 1_000)
+        time.sleep(max(0, session_over_ms - _now_ms()) / 1_000)
+    positions = {
+        e.user_id: log_position(uuid.UUID(e.topic_id).bytes, e.partition, e.offset)
+        for e in erasures
+        if e.topic_id is not None
+    }
+    replication_ids = online.replication_ids()
+    online.erase_rows_before(positions)
+    online.wait_for_replicas(replication_ids)
 
 
 def _append(settings: ForgetSettings, erasures: Sequence[Erasure]) -> None:

@@ -7,7 +7,7 @@ notices, and Redis Cluster can run it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -19,15 +19,25 @@ from reprise.store.client import StoreClient
 from reprise.store.exceptions import CorruptRowError
 from reprise.store.feast import protobuf
 from reprise.store.feast.codec import State, ViewCodec
-from reprise.store.feast.layout import join_values
+from reprise.store.feast.layout import field_name, join_values
+from reprise.store.feast.view import WATERMARKS
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.blocking import BlockingTransport, ReplicationIds
 from reprise.store.transport.resp import Command, glob_escaped, pack
+from reprise.store.watermarks import Watermarks, parse_log_position
 
 # A row without watermarks, or with null ones as Feast may write them, compares as the empty string.
 WRITE_SCRIPT = b"""\
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+return 1
+"""
+# Removes a hash if all its fields are as they were read.
+_REMOVE_SCRIPT = b"""\
+for at = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[at]) ~= ARGV[at + 1] then return 0 end
+end
+for at = 1, #ARGV, 2 do redis.call('HDEL', KEYS[1], ARGV[at]) end
 return 1
 """
 _SCANNED_KEYS = 1_000
@@ -181,22 +191,53 @@ class OnlineStore(StoreClient):
 
         Every key of the store is listed, some million in a second.
         """
+        operation = "erase users"
+        removed = 0
+        for batch in self._keys_of_users(user_ids, operation):
+            replies = self.execute([pack(b"UNLINK", key) for key in batch], list(batch), operation)
+            self.raise_refusal(replies, operation)
+            removed += sum(replies)
+        return removed
+
+    def erase_rows_before(self, positions: Mapping[str, bytes]) -> int:
+        """Remove what is left of users and of their pairs from before a position of the log, by user.
+
+        A consumer that has lost its partition may write such rows after ``erase_users``. Rows of a user who returned
+        have watermarks past the position, and stay. Returns how many entities had rows that were removed.
+        """
+        operation = "erase rows of users"
+        removed = 0
+        for batch in self._keys_of_users(positions, operation):
+            left = batch
+            while left:
+                rows = self.execute([pack(b"HGETALL", key) for key in left], list(left), operation)
+                self.raise_refusal(rows, operation)
+                stale = {
+                    key: row
+                    for (key, user), row in zip(left.items(), rows, strict=True)
+                    if _is_before(dict(zip(row[::2], row[1::2], strict=True)), positions[user])
+                }
+                commands = [pack(b"EVAL", _REMOVE_SCRIPT, 1, key, *row) for key, row in stale.items()]
+                replies = self.execute(commands, list(stale), operation)
+                self.raise_refusal(replies, operation)
+                removed += sum(replies)
+                # the others have changed since they were read
+                left = {key: left[key] for key, done in zip(stale, replies, strict=True) if not done}
+        return removed
+
+    def _keys_of_users(self, user_ids: Collection[str], operation: str) -> Iterator[dict[bytes, str]]:
+        """Yield the keys of users and of their pairs with the user's id, some at a time."""
         pattern = b"*user_id*"
         if len(user_ids) == 1:
             pattern += glob_escaped(next(iter(user_ids)).encode(errors="surrogatepass")) + b"*"
-        operation = "erase users"
-        removed = 0
         with self.convert_errors(operation):
             found = (
-                key
+                (key, ids["user_id"])
                 for key in self.transport.scan(pattern, _SCANNED_KEYS)
                 if (ids := join_values(key, self._project)) and ids.get("user_id") in user_ids
             )
-            while batch := list(islice(found, _SCANNED_KEYS)):
-                replies = self.execute([pack(b"UNLINK", key) for key in batch], batch, operation)
-                self.raise_refusal(replies, operation)
-                removed += sum(replies)
-        return removed
+            while batch := dict(islice(found, _SCANNED_KEYS)):
+                yield batch
 
     def note_erasure(self, erasure_id: str, position: bytes) -> None:
         """Note that the user of an erasure has been erased, at its position as ``log_position`` returns it."""
@@ -238,6 +279,17 @@ class OnlineStore(StoreClient):
 def _is_error(reply: Any, code: str) -> bool:
     # An error within a script is wrapped in text of Redis.
     return isinstance(reply, hiredis.ReplyError) and code in str(reply)
+
+
+def _is_before(row: Mapping[bytes, bytes], position: bytes) -> bool:
+    """Tell whether the watermarks of all views of a hash have a record's partition, up to the record at most."""
+    topic, partition, offset = parse_log_position(position)
+    views = [name.removeprefix(b"_ts:").decode() for name in row if name.startswith(b"_ts:")]
+    values = [row.get(field_name(view, WATERMARKS)) for view in views]
+    found = [Watermarks.parse(protobuf.decode_bytes(value)) for value in values if value]
+    return bool(found) and all(
+        each.topic == topic and each.offsets.get(partition, offset + 1) <= offset for each in found
+    )
 
 
 def _with_script(arguments: Sequence[bytes | int]) -> Command:

@@ -152,6 +152,27 @@ def test_log_that_is_read_again_brings_nobody_back(shop: EmbeddedShop, online: O
     assert_agrees(online, before, after)
 
 
+def test_rows_that_are_written_late_by_a_consumer_without_its_partition_are_removed(
+    shop: EmbeddedShop, online: OnlineStore
+) -> None:
+    before, after = history(240, seed=7), history(60, seed=8)
+    shop.append(before)
+    shop.fold()
+    with shop.redis.client() as client:
+        late = {key: client.dump(key) for key in rows_of_user(shop)}
+        run(shop, USER, timeout="0s")
+        shop.append(after)
+        shop.fold()
+        returned = rows_of_user(shop)
+        for key in late.keys() - set(returned):
+            client.restore(key, 0, late[key])
+    shop.archive()
+    assert len(returned) < len(rows_of_user(shop))
+    assert run(shop).exit_code == 0
+    assert set(rows_of_user(shop)) == set(returned) != set()
+    assert_agrees(online, before, after)
+
+
 @pytest.mark.parametrize("read_before", [True, False])
 def test_backfill_that_overlaps_an_erasure_fails(
     shop: EmbeddedShop, monkeypatch: pytest.MonkeyPatch, read_before: bool

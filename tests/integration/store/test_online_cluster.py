@@ -23,6 +23,7 @@ from reprise.store.transport.async_transport import AsyncTransport
 from reprise.store.transport.resp import PING
 from reprise.store.transport.resp_rows import RespRows
 from reprise.store.transport.router import key_slot
+from reprise.store.watermarks import Watermarks, log_position
 from support.redis import RedisServer, free_port, running_redis
 from support.redis_cluster import RedisCluster, command
 from support.rows import STATE, USER_CODEC
@@ -30,6 +31,7 @@ from support.rows import STATE, USER_CODEC
 pytestmark = pytest.mark.redis
 
 DOCUMENT = Path(__file__).parents[3] / "docs/redis.md"
+TOPIC = bytes(range(16))
 USERS = range(60)
 FAILOVER_SECONDS = 60.0
 
@@ -337,6 +339,9 @@ def test_the_documented_materializer_and_backfill_may_do_what_they_do(redis_clus
     with ReplaceableStore.connect(as_user(redis_cluster, "backfill")) as store:
         replication_ids = store.replication_ids()
         store.claim_event_ids([("event", b"position")], timedelta(hours=1))
-        assert all(write(store, b"1", b"2", 2))
-        assert store.remove_other_rows(USER_CODEC, b"3") == len(USERS)
+        assert all(write(store, b"1", Watermarks(TOPIC, {3: 8}).to_bytes(), 2))
+        assert (
+            store.erase_rows_before({"u1": log_position(TOPIC, 3, 7), "u2": log_position(TOPIC, 3, 8)}) == 1
+        )
+        assert store.remove_other_rows(USER_CODEC, b"3") == len(USERS) - 1
         store.wait_for_replicas(replication_ids)
