@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -110,24 +111,48 @@ def test_another_node_tells_the_layout_when_the_first_is_down(redis_cluster: Red
 
 def test_a_slot_on_its_way_is_read_and_written_where_each_key_is(redis_cluster: RedisCluster) -> None:
     _, key = row(1)
-    slot, source = key_slot(key), primary_of(redis_cluster, key)
-    target = next(primary for primary in redis_cluster.primaries() if primary is not source)
-    ids = {server.port: command(server, "CLUSTER", "MYID") for server in (source, target)}
     with OnlineStore.connect(redis_cluster.settings()) as store:
         store.read(ROWS)
-        command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
-        command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
-        try:
+        with moving_slot(redis_cluster, key) as target:
             # What is not at the source yet is asked for at the target.
             assert all(write(store, None, b"1", 1))
-            assert command(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1
+            assert command(target, "CLUSTER", "COUNTKEYSINSLOT", key_slot(key)) == 1
             assert held(store) == {1}
             assert asyncio.run(read_all(redis_cluster)) == {1}
-        finally:
-            for server in (target, source, *redis_cluster.primaries()):
-                command(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
         assert held(store) == {1}  # the slot has moved for good
         assert all(write(store, b"1", b"2", 2))
+
+
+@contextmanager
+def moving_slot(cluster: RedisCluster, key: bytes) -> Iterator[RedisServer]:
+    """Move a key's slot to the other primary: it is on its way until the end."""
+    slot, source = key_slot(key), primary_of(cluster, key)
+    target = next(primary for primary in cluster.primaries() if primary is not source)
+    ids = {server.port: command(server, "CLUSTER", "MYID") for server in (source, target)}
+    command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+    command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+    try:
+        yield target
+    finally:
+        for server in (target, source, *cluster.primaries()):
+            command(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+
+
+def test_users_are_not_erased_while_slots_move(redis_cluster: RedisCluster) -> None:
+    _, key = row(1)
+    with OnlineStore.connect(redis_cluster.settings()) as store:
+        store.read(ROWS)
+        with moving_slot(redis_cluster, key):
+            assert all(write(store, None, b"1", 1))
+            with pytest.raises(StoreUnavailableError, match="are moving"):
+                store.erase_users({"u1"})
+        keys = store.transport.scan(b"*", 10)
+        next(keys)
+        with moving_slot(redis_cluster, b"nobody"):
+            pass
+        with pytest.raises(StoreUnavailableError, match="have moved"):
+            list(keys)
+        assert until_it_works(lambda: store.erase_users({"u1"})) == 1
 
 
 async def read_all(cluster: RedisCluster) -> set[Any]:

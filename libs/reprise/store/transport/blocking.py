@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.resp import (
+    CLUSTER_NODES,
     CLUSTER_SLOTS,
     Command,
     ConnectionLostError,
@@ -115,8 +116,13 @@ class BlockingTransport:
             raise
 
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
-        """Yield the keys that match; a key may come several times."""
-        for address in self._known_slots().primaries():
+        """Yield the keys that match; a key may come several times.
+
+        Raises:
+            StoreUnavailableError: A slot of the cluster is moving or has moved meanwhile, whose keys may be missing.
+        """
+        owners = self._settled_owners()
+        for address in dict.fromkeys(owner for owner in owners if owner is not None):
             cursor = None
             while cursor != b"0":
                 command = pack(b"SCAN", cursor or b"0", b"MATCH", pattern, b"COUNT", count)
@@ -125,6 +131,8 @@ class BlockingTransport:
                     raise reply_error(f"list the keys of {address}", reply)
                 cursor, keys = reply
                 yield from keys
+        if self._settled_owners() != owners:
+            raise StoreUnavailableError("list the keys", "slots of the cluster have moved meanwhile")
 
     def close(self) -> None:
         """Close the connections."""
@@ -219,6 +227,18 @@ class BlockingTransport:
         if self._is_stale:
             self._is_stale = False
             self._router.forget_slots()
+
+    def _settled_owners(self) -> Sequence[Address | None]:
+        """Return the primary of each slot as of now; raises ``StoreUnavailableError`` while a slot is moving."""
+        if self._router.is_cluster:
+            self._router.forget_slots()
+            for address, reply in self.execute_on_primaries(CLUSTER_NODES).items():
+                if isinstance(reply, hiredis.ReplyError):
+                    raise reply_error(f"ask {address} for moving slots", reply)
+                # [93-<-NODE] is imported from a node, [77->-NODE] is on its way to one
+                if b"-<-" in reply or b"->-" in reply:
+                    raise StoreUnavailableError("list the keys", f"slots of {address} are moving")
+        return self._known_slots().owners
 
     def _known_slots(self) -> SlotMap:
         slots = self._router.slots

@@ -37,6 +37,7 @@ def glob_escaped(text: bytes) -> bytes:
 
 PING: Final = pack(b"PING")
 ASKING: Final = pack(b"ASKING")
+CLUSTER_NODES: Final = pack(b"CLUSTER", b"NODES")
 CLUSTER_SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
 
 

@@ -95,6 +95,11 @@ class SlotMap:
         self._primaries = None
 
     @property
+    def owners(self) -> tuple[Address | None, ...]:
+        """The primary of each slot, None where none is known."""
+        return tuple(self._owners)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every slot has a primary."""
         return None not in self._owners
