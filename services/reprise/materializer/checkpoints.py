@@ -2,9 +2,13 @@
 
 A Redis that crashes, or a replica that takes its place, may lack the last writes that it acknowledged, although their
 offsets are committed. It has all writes up to some instant: so it has an earlier checkpoint, too.
+
+This can happen in the middle of a batch. What was lost is looked up once, so the batch has to stay on the connection of
+that look-up: an event that is merged into a row without the lost ones moves the row's watermark past them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from reprise.log import Record
 from reprise.store.online_store import OnlineStore
@@ -37,14 +41,17 @@ class Checkpoints:
         }
         return {p: span for p, span in spans.items() if span}
 
-    def save(self, topic_id: bytes, offsets: Mapping[int, int]) -> None:
-        """Set the checkpoints, after everything before them was written.
+    @contextmanager
+    def advance(self, topic_id: bytes, offsets: Mapping[int, int]) -> Iterator[None]:
+        """Set the checkpoints after the block, which writes everything before them on the connection of ``lost``.
 
         Raises:
-            StoreError: The store is unavailable or refuses.
+            StoreError: The store is unavailable or refuses, or the connection was lost: call ``lost`` again.
         """
         values = {self._key(topic_id, partition): b"%d" % offset for partition, offset in offsets.items()}
-        self._store.write_values(values)
+        with self._store.transport.without_reconnect():
+            yield
+            self._store.write_values(values)
 
     def _key(self, topic_id: bytes, partition: int) -> bytes:
         return f"{self._prefix}{topic_id.hex()}:{partition}".encode()

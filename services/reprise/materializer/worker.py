@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 
 import orjson
 
@@ -119,10 +120,9 @@ class Worker:
             folded = {p: records for p, records in polled.items() if p not in read_again}
             if not folded:
                 return True
-            self._fold.fold(topic_id, folded)
             offsets = {partition: records[-1].offset + 1 for partition, records in folded.items()}
-            if self._checkpoints is not None:
-                self._checkpoints.save(topic_id, offsets)
+            with nullcontext() if self._checkpoints is None else self._checkpoints.advance(topic_id, offsets):
+                self._fold.fold(topic_id, folded)
             with self._metrics.event_log.timed():
                 self._consumer.commit(offsets)
         except NotAssignedError as error:

@@ -74,7 +74,7 @@ def worker_on(log: Log, registry: CollectorRegistry, fold: Folding | None = None
 
 def test_the_lag_grows_for_all_to_see_while_the_store_is_away() -> None:
     registry = CollectorRegistry()
-    log = Log([{0: [cast(Record, None)] * 10}], {0: 7010}, {0: 10})
+    log = Log([{0: [Record(0, 0, 0, b"", b"")] * 10}], {0: 7010}, {0: 10})
     away = Folding(StoreUnavailableError("redis:6379", "connection refused"))
     worker = worker_on(log, registry, away)
     assert registry.get_sample_value("reprise_materializer_lag_records", {"partition": "0"}) == 7000

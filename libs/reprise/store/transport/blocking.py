@@ -45,9 +45,9 @@ class BlockingTransport:
     """Sends commands to one server or to the primaries of a cluster, and returns the replies.
 
     Methods raise ``ConnectionLostError`` where a server is away or does not answer in time, and ``StoreError`` where
-    the store refuses or, as a whole, does not work. A lost connection is retried three times on one server. On a
-    cluster everything that can pass is retried for as long as an answer may take, ``REDIS_TIMEOUT``; the slot map is
-    requested again when a node reports a moved slot or is lost.
+    the store refuses or, as a whole, does not work. A lost connection is retried three times on one server, except
+    within ``without_reconnect``. On a cluster everything that can pass is retried for as long as an answer may take,
+    ``REDIS_TIMEOUT``; the slot map is requested again when a node reports a moved slot or is lost.
     """
 
     def __init__(self, settings: OnlineStoreSettings, tls: ssl.SSLContext | None) -> None:
@@ -56,6 +56,7 @@ class BlockingTransport:
         self._router = Router(settings)
         self._connections: dict[Address, BlockingConnection] = {}
         self._is_stale = False
+        self._server_retries = _SERVER_RETRIES
         self._marker = b"settled:%s:" % settings.feast_project.encode()
 
     def execute(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
@@ -115,6 +116,18 @@ class BlockingTransport:
             self._router.forget_slots()
             raise
 
+    @contextmanager
+    def without_reconnect(self) -> Iterator[None]:
+        """Raise as soon as the connection to a single server is lost, until the block ends.
+
+        A server that is connected to again may lack what was read and written before.
+        """
+        self._server_retries = 0
+        try:
+            yield
+        finally:
+            self._server_retries = _SERVER_RETRIES
+
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
         """Yield the keys that match; a key may come several times.
 
@@ -153,7 +166,7 @@ class BlockingTransport:
                 is_over = (
                     time.monotonic() + pause > give_up
                     if self._router.is_cluster
-                    else number > _SERVER_RETRIES
+                    else number > self._server_retries
                 )
                 if is_over:
                     raise
