@@ -169,7 +169,7 @@ class EventLogSettings(KafkaAccessSettings):
         default="never",
         validation_alias="REPRISE_LOG_FSYNC",
         description="Whether the embedded log calls fsync before it acknowledges a batch; if never, a crash of the"
-        " machine (not of a process) can lose the last seconds.",
+        " machine (not of a process) can lose the last records that no consumer has read.",
     )
     log_buffer_bytes: int = Field(
         default=32 * 1024 * 1024,

@@ -185,6 +185,24 @@ def test_writer_killed_mid_append_leaves_a_dense_readable_log(tmp_path: Path) ->
         assert [record.offset for record in records] == list(range(len(records)))
 
 
+def test_an_offset_that_was_read_stays_its_records_after_a_crash_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_dir, disk = tmp_path / "log", tmp_path / "disk"
+
+    def save(_: int) -> None:
+        shutil.copytree(log_dir, disk, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*-shm"))
+
+    with closing(EmbeddedConsumer(log_dir, ONE, "g")) as consumer:
+        save(0)
+        monkeypatch.setattr(os, "fsync", save)
+        write(log_dir, 5)
+        drain(consumer, 5)
+        write(log_dir, 3)
+    write(disk, 1)
+    assert read(disk, 6) == [*values(5), "v0"]
+
+
 def test_full_disk_keeps_what_was_acknowledged_and_nothing_half_written(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", FILL_THE_DISK, str(tmp_path)], capture_output=True, text=True, check=False

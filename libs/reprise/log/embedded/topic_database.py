@@ -38,8 +38,8 @@ class TopicDatabase:
     """A connection to a topic's database, for one thread at a time.
 
     A commit survives a crash of the process. With ``fsync`` it also survives a crash of the machine
-    (``synchronous = FULL``). Without, such a crash can lose the last commits but never damages the file
-    (``synchronous = NORMAL``). A writer waits up to 10 seconds for another one.
+    (``synchronous = FULL``). Without, such a crash can lose the commits since the last ``sync`` but never damages the
+    file (``synchronous = NORMAL``). A writer waits up to 10 seconds for another one.
     """
 
     topic_id: bytes
@@ -109,6 +109,12 @@ class TopicDatabase:
                     if size >= _READ_BYTES:
                         break
             return records
+
+    def sync(self) -> None:
+        """Let all commits survive a crash of the machine."""
+        with errors_converted(self._path):
+            sync(self._path.with_name(f"{_FILE}-wal"))
+            sync(self.folder)
 
     def rewrite(self, key: bytes, rewritten: Callable[[Record], bytes | None]) -> None:
         """Replace the values of a key's records, except where the function returns None, and remove the key.
