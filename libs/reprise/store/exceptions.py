@@ -52,7 +52,7 @@ class StoreError(OnlineStoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """Redis did not answer in time, is not ready or is full; a later retry may succeed."""
+    """Redis did not answer in time, is not ready or cannot write for now; a later retry may succeed."""
 
 
 class StoreRefusedError(StoreError):

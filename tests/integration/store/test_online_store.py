@@ -20,6 +20,7 @@ from reprise.store.watermarks import Watermarks
 from support.embedded_redis import Address
 from support.redis import RedisServer, free_port, running_redis
 from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC
+from support.waiting import wait_until
 
 TOPIC = bytes(range(16))
 HOUR = timedelta(hours=1)
@@ -188,6 +189,7 @@ def test_a_connection_that_was_lost_is_made_again(redis_server: RedisServer) -> 
 READER = ("--user", "reader", "on", ">geheim", "~*", "+@read", "+@connection")
 REPLICA = ("--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes")
 FULL = ("--maxmemory", "1", "--maxmemory-policy", "noeviction")
+ALONE = ("--min-replicas-to-write", "1")
 
 
 @pytest.mark.redis
@@ -204,8 +206,9 @@ FULL = ("--maxmemory", "1", "--maxmemory-policy", "noeviction")
         ),
         (REPLICA, {}, StoreRefusedError, ".*(read only|master)"),
         (FULL, {}, StoreUnavailableError, ".*memory"),
+        (ALONE, {}, StoreUnavailableError, "NOREPLICAS"),
     ],
-    ids=["no password", "wrong password", "no permission", "replica", "full"],
+    ids=["no password", "wrong password", "no permission", "replica", "full", "too few replicas"],
 )
 def test_a_server_that_refuses_a_write_is_named_with_the_reason(
     options: tuple[str, ...], credentials: dict[str, str], error: type[Exception], reason: str
@@ -214,6 +217,21 @@ def test_a_server_that_refuses_a_write_is_named_with_the_reason(
         with pytest.raises(error, match=rf"(?i)write 1 rows at .*: {reason}") as caught:
             store.write_guarded([write(None, b"w")])
         assert "falsch" not in str(caught.value)
+
+
+@pytest.mark.redis
+def test_a_server_that_cannot_save_is_unavailable() -> None:
+    with running_redis() as server, OnlineStore.connect(server.settings()) as store:
+        store.ping()  # it has loaded its file
+        (server.directory / "dump.rdb").mkdir()
+        client = server.client()
+        client.config_set("save", "3600 1")
+        client.bgsave()
+        wait_until(
+            "a failed save", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 10, 0.01
+        )
+        with pytest.raises(StoreUnavailableError, match="MISCONF"):
+            store.write_guarded([write(None, b"w")])
 
 
 @pytest.mark.redis

@@ -16,8 +16,8 @@ Command = bytes
 TRANSIENT_CLUSTER_ERRORS: Final = frozenset({"TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING"})
 """Errors of a cluster's node after which a command is sent again."""
 
-# OOM: at its memory limit Redis refuses writes until somebody raises it.
-_TRANSIENT_ERRORS: Final = TRANSIENT_CLUSTER_ERRORS | {"BUSY", "OOM"}
+# Redis refuses writes at its memory limit (OOM), with too few replicas, or while its disk fails (MISCONF).
+_TRANSIENT_ERRORS: Final = TRANSIENT_CLUSTER_ERRORS | {"BUSY", "OOM", "NOREPLICAS", "MISCONF"}
 
 
 class ConnectionLostError(Exception):
