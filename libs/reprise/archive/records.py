@@ -60,7 +60,7 @@ def archive_table(
     """Return the rows of records of one partition, in their order.
 
     An event whose timestamp is outside the ``window`` around that of its record is invalid. Its metadata has the
-    ``kept_fields`` alone, whoever wrote it to the log.
+    ``kept_fields`` alone, whoever wrote it to the log, and nothing where these cannot be written in 64 KiB.
     """
     schema, read, width = _READERS[topic]
     identity = str(uuid.UUID(bytes=topic_id))
@@ -104,7 +104,11 @@ def schema_of(topic: str) -> pa.Schema:
 
 
 def _read_event(record: Record, window: ArrivalWindow, kept_fields: Container[str]) -> _Row:
-    event = decode_event(record.value, kept_fields)
+    try:
+        event = decode_event(record.value, kept_fields)
+    except InvalidEventError:
+        # The materializer drops all metadata, so it folds an event whose metadata cannot be written.
+        event = decode_event(record.value)
     window.check(event, record.timestamp_ms)
     metadata = orjson.dumps(dict(event.metadata)).decode() if event.metadata else None
     return (

@@ -59,6 +59,16 @@ def test_archive_has_named_other_fields_alone_whoever_wrote_to_the_log(
     assert table.column("metadata").to_pylist() == [expected]
 
 
+def test_archive_has_an_event_without_metadata_that_grow_too_large_when_written() -> None:
+    (event,) = make_events(1)
+    (record,) = event_records(0, [replace(event, metadata={"many": []})], [0])
+    grown = record._replace(value=record.value.replace(b"[]", b"[%s1]" % (b"1e15," * 12_000)))
+    table = archive_table(EVENTS.name, TOPIC_ID, [grown], kept_fields={"many"})
+    assert table.select(["event_id", "metadata", "problem"]).to_pylist() == [
+        {"event_id": event.event_id, "metadata": None, "problem": None}
+    ]
+
+
 def test_archive_tells_who_posted_an_event_and_reads_segments_from_before_it_did(tmp_path: Path) -> None:
     store = OfflineStore(str(tmp_path / "store"))
     before, after = make_events(4)[:2], [replace(event, posted_by="key:shop") for event in make_events(4)[2:]]
