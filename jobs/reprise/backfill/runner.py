@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import click
 import pyarrow.parquet as pq
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -75,7 +76,7 @@ def run(
     ):
         plan = Plan.load(settings.plan)
         archive = None if offline is None else OfflineStore(offline)
-        history = _history(Path(folder), events, archive, options, memory_limit)
+        history = _history(Path(folder), events, archive, options, plan, memory_limit)
         executor = settings.choose_executor(pq.read_metadata(history.path).num_rows)
         window = None if offline is None else timedelta(seconds=settings.duplicate_window_seconds)
         if archive is not None:
@@ -124,11 +125,15 @@ def _history(
     events: Path | None,
     archive: OfflineStore | None,
     options: ImportOptions,
+    plan: Plan,
     memory_limit: str,
 ) -> History:
     imported = folder / "history.parquet"
     if events is not None:
-        import_events(events, imported, options=options)
+        report = import_events(
+            events, imported, options=options, frames=plan.frames, purchase_type=plan.purchase_type
+        )
+        click.echo(report.render(), err=True)
     if archive is None:
         return History(imported)
     with progress("Reading the offline store", None, "records") as bar:

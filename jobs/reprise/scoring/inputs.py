@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
 import pyarrow.parquet as pq
 
 from reprise import sql
@@ -125,14 +126,17 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
 
     @cached_property
     def history(self) -> Path:
-        """A Parquet file of the events; raises ``RepriseError`` if they are unavailable or unusable."""
+        """A Parquet file of the events; raises ``RepriseError`` if they are unavailable or unusable.
+
+        The import's report is printed to standard error.
+        """
         (events, offline), limit = self._source, self.memory_limit
         imported, archived, both = (
             self.folder / f"{name}.parquet" for name in ("imported", "archived", "both")
         )
         if events is not None:
             with progress("Reading the events", 1, "steps") as bar:
-                import_events(
+                report = import_events(
                     events,
                     imported,
                     options=self._import_options,
@@ -140,6 +144,7 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
                     temp_directory=self.folder,
                 )
                 bar.advance()
+            click.echo(report.render(), err=True)
         if offline is None:
             return imported
         with progress("Reading the offline store", None, "records") as bar:

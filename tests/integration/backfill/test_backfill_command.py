@@ -291,7 +291,8 @@ def test_file_with_an_event_later_than_the_stream_takes_is_refused_by_row(shop: 
     )
     assert f"reprise inspect {source}" in done.output
     done = shop.backfill("--events", str(source), "--on-bad-rows", "drop")
-    assert done.output.startswith("1 events: ")
+    assert done.stdout.startswith("1 events: ")
+    assert "1 rows dropped because they are invalid" in done.stderr
 
 
 def test_file_without_events_of_the_plan_is_to_be_inspected(shop: EmbeddedShop) -> None:

@@ -68,6 +68,13 @@ def test_all_results_are_written_from_one_reading_of_the_events_and_none_is_repe
     assert read == [tmp_path / "events.parquet"]
 
 
+def test_dropped_rows_and_assumptions_are_reported_once(models: str, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("user_id,product_id,timestamp\nu,p,2026-01-01\n,p,2026-01-01\n")
+    done = run(models, tmp_path, "--events", str(tmp_path / "events.csv"), "--on-bad-rows", "drop")
+    assert done.stderr.count("1 rows dropped because they are invalid") == 1
+    assert done.stderr.count("1 timestamps without a zone are taken as UTC") == 1
+
+
 def test_an_answer_that_fails_does_not_keep_the_others_from_being_written(
     models: str, tmp_path: Path
 ) -> None:

@@ -190,7 +190,7 @@ def test_a_complete_run_is_not_repeated_and_an_interrupted_one_keeps_its_files(
     folder, manifest, rows = written(out)
     again = run(shop, out)
     assert again.output.startswith("nothing to do")
-    assert again.output.splitlines()[1:] == scored[1].output.splitlines()[1:]
+    assert again.stdout.splitlines()[1:] == scored[1].stdout.splitlines()[1:]
     missing, kept = folder / manifest["files"][0], folder / manifest["files"][1]
     before = kept.stat().st_mtime_ns
     missing.unlink()
