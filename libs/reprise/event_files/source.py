@@ -213,22 +213,33 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def rejected_rows(connection: Any, source: SourceFile) -> list[RowProblem]:
-    """Return the rows that DuckDB rejected while it read the file last."""
+    """Return the rows that DuckDB rejected while it read the file last.
+
+    Raises:
+        UnreadableFileError: A row is not in the file's encoding, or has a quote that hides the lines after it.
+    """
     if source.header_rows is None:
         return []
     rows = connection.execute(
-        "SELECT line, min(error_message), min(csv_line), bool_or(error_type = 'INVALID ENCODING') "
+        "SELECT line, arg_min(error_message, error_type <> 'UNQUOTED VALUE'), min(csv_line), "
+        "bool_or(error_type = 'INVALID ENCODING'), bool_or(error_type = 'UNQUOTED VALUE') "
         "FROM reject_errors GROUP BY line ORDER BY line"
     ).fetchall()
-    undecoded = [line for line, _, _, fails in rows if fails]
+    undecoded = [line for line, _, _, fails, _ in rows if fails]
     if undecoded:
         line = f"line {undecoded[0]:,}"
         raise UnreadableFileError(
             source.path, f"{line} is not in the file's encoding; {_OTHER_ENCODING}", "latin-1"
         )
+    unclosed = [
+        line for line, _, text, _, fails in rows if fails and re.search(r"[\r\n]", text.strip("\r\n"))
+    ]
+    if unclosed:
+        problem = f"line {unclosed[0]:,} opens a quote and does not close it, which hides the lines after it"
+        raise UnreadableFileError(source.path, problem)
     return [
         RowProblem(source.path, line - source.header_rows, None, text.strip("\r\n"), _rephrased(message))
-        for line, message, text, _ in rows
+        for line, message, text, _, _ in rows
     ]
 
 

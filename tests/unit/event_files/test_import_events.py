@@ -256,6 +256,8 @@ REFUSED: list[tuple[str, ImportOptions, type[EventFilesError], str]] = [
     ),
     (HEADER, TAKEN_AS_IS, NoEventsError, "0 rows read"),
     (HEADER + ",p,2026-01-01\n", DROP, NoEventsError, "user_id: missing"),
+    (ONE + 'u,"p,2026-01-01\n' + "u,p,2026-01-01\n" * 2, DROP, UnreadableFileError, "line 3 opens a quote"),
+    (ONE + 'u,"p"x\n', TAKEN_AS_IS, BadRowsError, "unterminated quote"),
 ]
 
 
