@@ -82,9 +82,12 @@ def _convert_excel(path: Path, folder: Path) -> Path:
         if len(sheets) != 1:
             names = ", ".join(sheet.title for sheet in sheets) or "none"
             raise UnreadableFileError(path, f"expected one sheet with data, found {names}; save one as CSV")
+        [sheet] = sheets
+        sheet.reset_dimensions()  # some writers declare fewer rows and columns than they write
+        width = max(map(len, sheet.iter_rows(values_only=True)), default=0)
         target = folder / f"{path.stem}.csv"
         with target.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(map(_texts, sheets[0].iter_rows(values_only=True)))
+            csv.writer(file).writerows(map(_texts, sheet.iter_rows(max_col=width, values_only=True)))
     finally:
         book.close()
     return target

@@ -788,6 +788,29 @@ def test_sheet_of_excel_is_read(tmp_path: Path) -> None:
         import_events(tmp_path / "a.xlsx", tmp_path / "out.parquet", options=options)
 
 
+@pytest.mark.parametrize("declared", ["A1", "A1:D2", "A1:C9", "A1:F9"])
+def test_rows_outside_the_declared_range_of_a_sheet_are_read(tmp_path: Path, declared: str) -> None:
+    book = pytest.importorskip("openpyxl", reason="Excel files need the extra").Workbook()
+    for row in (
+        (*HEADER.strip().split(","), "amount"),
+        ("u", "p", "2026-01-01", 5),
+        ("v", "p", "2026-01-02"),
+    ):
+        book.active.append(row)
+    book.save(tmp_path / "written.xlsx")
+    with (
+        zipfile.ZipFile(tmp_path / "written.xlsx") as written,
+        zipfile.ZipFile(tmp_path / "a.xlsx", "w") as file,
+    ):
+        for name in written.namelist():
+            file.writestr(name, written.read(name).replace(b'ref="A1:D3"', f'ref="{declared}"'.encode()))
+    import_events(tmp_path / "a.xlsx", tmp_path / "out.parquet")
+    assert [(row["user_id"], row["amount"]) for row in read(tmp_path / "out.parquet")] == [
+        ("u", 5),
+        ("v", None),
+    ]
+
+
 def test_folder_skips_hidden_names_and_documents_and_names_them(tmp_path: Path) -> None:
     folder = tmp_path / ".data" / "_in"
     hidden = ("_temporary/0/b.csv", ".ipynb_checkpoints/c.csv", "._a.csv", "_SUCCESS", "~$a.xlsx")
