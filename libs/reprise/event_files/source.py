@@ -47,6 +47,7 @@ class SourceFile:
     relation: str
     row_number: str
     header_rows: int | None = None  # None if the file is not CSV
+    folder_columns: tuple[str, ...] = ()  # Those of folders named column=value, which a Parquet file lacks
 
 
 def find_files(source: Path) -> tuple[list[Path], list[Path]]:
@@ -125,13 +126,23 @@ def _open_json(connection: Any, path: Path, data: Path) -> SourceFile:
 def _open_parquet(connection: Any, path: Path, data: Path) -> SourceFile:
     # glob characters in an existing file's name must not be expanded
     name = literal(glob.escape(str(data)))
-    relation = f"read_parquet({name}, file_row_number=true)"
+    relation = f"read_parquet({name}, file_row_number=true, hive_partitioning=false)"
+    # of folders such as date=2026-01-31, which would otherwise replace the file's own columns
+    in_folders = f"read_parquet({name}, hive_partitioning=true, hive_types_autocast=false)"
     try:
-        described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+        columns, partitioned = (
+            {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {each}").fetchall()}
+            for each in (relation, in_folders)
+        )
     except duckdb.Error as error:
         raise UnreadableFileError(path, f"not readable as Parquet: {first_line(error)}") from None
-    columns = {row[0]: row[1] for row in described if row[0] != "file_row_number"}
-    return SourceFile(path, columns, relation, "file_row_number + 1")
+    own = {column.lower() for column in columns}
+    folders = {column: kind for column, kind in partitioned.items() if column.lower() not in own}
+    if folders:
+        values = ", ".join(map(identifier, folders))
+        relation = f"(SELECT * FROM {relation}, (SELECT {values} FROM {in_folders} LIMIT 1))"
+    del columns["file_row_number"]
+    return SourceFile(path, columns | folders, relation, "file_row_number + 1", folder_columns=tuple(folders))
 
 
 def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
@@ -151,7 +162,7 @@ def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
         f"read_csv({literal(glob.escape(str(data)))}, auto_detect=false, header={not given and not new_line}, "
         f"encoding={literal(encoding)}, "
         f"""delim={literal(delimiter)}, {new_line}quote='"', escape='"', columns={{{types}}}, """
-        "store_rejects=true, rejects_limit=0)"
+        "hive_partitioning=false, store_rejects=true, rejects_limit=0)"
     )
     if new_line and not given:
         # after a byte order mark, DuckDB would take only the first line for the header

@@ -152,6 +152,9 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
     if options.amount_from:
         fields["event_type"] = as_return(source, fields["event_type"], options.amount_from[0])
     notes = [field.note for field in fields.values() if field.note]
+    from_folders = [f"{name}=VALUE" for name in source.folder_columns if name in columns.values()]
+    if from_folders:
+        notes.append(f"read from the names of folders: {', '.join(from_folders)}")
     unused = [name for name in unused_columns(source, columns) if name not in (options.amount_from or ())]
     kept = [name for name in options.metadata_fields if name in unused]
     unused = [name for name in unused if name not in kept]

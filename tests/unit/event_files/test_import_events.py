@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
@@ -912,6 +913,27 @@ def test_folders_and_patterns_are_read_in_order_of_name(tmp_path: Path, pattern:
     assert [row["user_id"] for row in read(tmp_path / "out.parquet")] == ["early"]
     assert report.rows_read == 3
     assert str(report.problems[0]).startswith("a.csv row 2, event_id")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_of_a_file_are_not_replaced_by_the_names_of_folders(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "user_id=9" / "Timestamp=2025-01-01"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text(ONE)
+    if kind == "parquet":
+        pq.write_table(pacsv.read_csv(folder / "a.csv"), folder / "a.parquet")
+    import_events(folder / f"a.{kind}", tmp_path / "out.parquet")
+    [row] = read(tmp_path / "out.parquet")
+    assert (row["user_id"], row["timestamp"]) == ("u", JAN_1)
+
+
+def test_column_that_a_parquet_file_lacks_is_read_from_its_folder_with_a_note(tmp_path: Path) -> None:
+    folder = tmp_path / "user_id=007" / "month=1"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"product_id": ["p", "q"], "timestamp": [JAN_1, JAN_1]}), folder / "a.parquet")
+    report = import_events(tmp_path, tmp_path / "out.parquet")
+    assert [row["user_id"] for row in read(tmp_path / "out.parquet")] == ["007", "007"]
+    assert "read from the names of folders: user_id=VALUE" in report.notes
 
 
 def test_name_with_pattern_characters_is_the_file_itself(load: Load) -> None:
