@@ -578,6 +578,8 @@ def test_every_kind_of_problem_is_said_at_once_by_row_column_and_value(load: Loa
         ("user_id", "x" * 300, "unusable"),
         ("timestamp", "yesterday", "unreadable"),
         ("timestamp", "1989-12-31T23:59:59Z", "implausible"),
+        ("timestamp", "infinity", "implausible"),
+        ("timestamp", "-infinity", "implausible"),
         ("timestamp", "", "missing"),
         ("event_type", "add to cart", "not a name"),
         ("event_type", "", "missing"),
@@ -593,17 +595,17 @@ def test_every_kind_of_problem_is_said_at_once_by_row_column_and_value(load: Loa
     with pytest.raises(BadRowsError) as caught:
         load("\n".join(lines) + "\n")
     report = caught.value.report
-    assert (report.rows_read, report.bad_rows) == (14, 13)
+    assert (report.rows_read, report.bad_rows) == (16, 15)
     both = [("timestamp", "", "missing"), ("amount", "-3", "negative")]
     reasons = Counter(f"{field}: {reason}" for field, _, reason in problems + both)
     assert report.dropped == reasons | {"the row is not CSV of the header's columns": 1}
     where = [(problem.row, problem.column, problem.value) for problem in report.problems]
     assert where == [
         *((row, field, value or None) for row, (field, value, _) in enumerate(problems, 1)),
-        (13, None, "e,u,p"),
-        *((14, field, value or None) for field, value, _ in both),
+        (15, None, "e,u,p"),
+        *((16, field, value or None) for field, value, _ in both),
     ]
-    assert "events.csv row 9, amount: expected a finite number, or nothing, got '1,50'" in str(caught.value)
+    assert "events.csv row 11, amount: expected a finite number, or nothing, got '1,50'" in str(caught.value)
     assert not (tmp_path / "out.parquet").exists()
 
 
