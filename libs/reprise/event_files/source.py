@@ -3,10 +3,12 @@
 import codecs
 import csv
 import glob
+import os
 import re
+import stat
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,21 +55,25 @@ class SourceFile:
 def find_files(source: Path) -> tuple[list[Path], list[Path]]:
     """Return the sorted files of a path, folder, or glob pattern such as ``events/*.csv.gz``, and those left out.
 
-    Documents are left out, and names that begin with a dot, an underscore or a tilde, which ``source`` does not have.
+    Left out are documents, links to folders, and names that begin with a dot, an underscore or a tilde, which
+    ``source`` does not have.
 
     Raises:
-        UnreadableFileError: There is no file, or one that may be data is of an unknown kind.
+        UnreadableFileError: There is no file, a folder or link cannot be read, or a file that may be data is of an
+            unknown kind.
     """
-    if source.exists():
-        found = source.rglob("*") if source.is_dir() else iter([source])
-    else:
-        found = map(Path, glob.glob(str(source), recursive=True))
     files: list[Path] = []
     left_out: list[Path] = []
-    for path in sorted(filter(Path.is_file, found)):
-        hidden = any(part[0] in "._~" for part in path.parts if part not in source.parts)
-        no_data = path != source and _NO_DATA.fullmatch(path.name.lower()) is not None
-        (left_out if hidden or no_data else files).append(path)
+    try:
+        for path in sorted(_list_files(source)):
+            hidden = any(part[0] in "._~" for part in path.parts if part not in source.parts)
+            no_data = path != source and _NO_DATA.fullmatch(path.name.lower()) is not None
+            if hidden or no_data or path.is_dir():
+                left_out.append(path)
+            elif stat.S_ISREG(path.stat().st_mode):
+                files.append(path)
+    except OSError as error:
+        raise UnreadableFileError(Path(error.filename or source), error.strerror or str(error)) from None
     if not files:
         raise UnreadableFileError(source, "no such file, and no file matches")
     unknown = [path.name for path in files if not path.name.lower().endswith(_SUFFIXES)]
@@ -77,6 +83,26 @@ def find_files(source: Path) -> tuple[list[Path], list[Path]]:
             source, f"cannot read {', '.join(unknown)}: {known}. Unpack or convert them."
         )
     return files, left_out
+
+
+def _list_files(source: Path) -> Iterator[Path]:
+    """Yield what a path, folder or glob pattern has besides folders, and the links to folders in a folder.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    if source.is_dir():
+        for parent, folders, names in os.walk(source, onerror=refuse):
+            links = [name for name in folders if os.path.islink(f"{parent}/{name}")]
+            yield from (Path(parent, name) for name in [*names, *links])
+    elif source.exists():
+        yield source
+    else:
+        yield from (path for path in map(Path, glob.glob(str(source), recursive=True)) if not path.is_dir())
 
 
 def open_source(connection: Any, path: Path, options: ImportOptions) -> SourceFile:

@@ -52,7 +52,9 @@ def _id_checks(name: str) -> tuple[Check, Check]:
     )
 
 
-_TIME_RANGE = f"NOT isfinite(v_timestamp) OR epoch_us(v_timestamp) < {ERA_US[0]} OR epoch_us(v_timestamp) >= {ERA_US[1]}"
+_TIME_RANGE = (
+    f"epoch_us(v_timestamp) < {ERA_US[0]} OR epoch_us(v_timestamp) >= {ERA_US[1]} OR isinf(v_timestamp)"
+)
 _LATER = f"epoch_us(v_timestamp) > getvariable('latest_us') AND epoch_us(v_timestamp) < {ERA_US[1]}"
 
 _NO_UNIT = "a number of no known unit"

@@ -828,6 +828,27 @@ def test_folder_skips_hidden_names_and_documents_and_names_them(tmp_path: Path) 
     assert "README.md" in left_out
 
 
+def test_links_to_folders_are_left_out_and_those_to_nothing_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.csv").write_text(ONE)
+    (folder / "linked").symlink_to(tmp_path)
+    report = import_events(folder, tmp_path / "out.parquet")
+    assert f"files left out: {folder / 'linked'}" in report.notes
+    (folder / "b.csv").symlink_to("nowhere.csv")
+    for source in (folder, folder / "b.csv", folder / "*.csv"):
+        with pytest.raises(UnreadableFileError, match=r"b\.csv: No such file"):
+            import_events(source, tmp_path / "out.parquet")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_folder_with_a_part_that_must_not_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ONE)
+    (tmp_path / "part").mkdir(mode=0)
+    with pytest.raises(UnreadableFileError, match="part: Permission denied"):
+        import_events(tmp_path, tmp_path / "out.parquet")
+
+
 def test_folder_of_many_kinds_is_read_whole(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
