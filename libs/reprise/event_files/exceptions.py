@@ -50,16 +50,18 @@ class UnreadableFileError(EventFilesError):
 
 
 class MissingColumnsError(EventFilesError):
-    """A file lacks columns of required fields, or has event types that are not mapped; proposes a mapping.
+    """A file lacks columns of required or mapped fields, or has event types that are not mapped; proposes a mapping.
 
-    ``types`` has our type, if it is known, by the values of the column that looks like the event type. ``product`` has
-    the columns of quantity and unit price, if the file has no column of their product.
+    ``mapped`` has the column by field that the options give. ``types`` has our type, if it is known, by the values of
+    the column that looks like the event type. ``product`` has the columns of quantity and unit price, if the file has
+    no column of their product.
     """
 
     def __init__(
         self,
         path: Path,
         missing: Sequence[str],
+        mapped: Mapping[str, str],
         available: Sequence[str],
         guesses: Mapping[str, str],
         types: Mapping[str, str | None],
@@ -83,8 +85,12 @@ class MissingColumnsError(EventFilesError):
             hint += "\nIf instead every row is a purchase, give --purchases-only."
         if not all(any(c.isalpha() for c in name) for name in available):
             hint += "\nIf the first row is data, the file needs a header row; name its columns with --header-names."
+        fields = [
+            f"{field} (--column {field}={shlex.quote(mapped[field])})" if field in mapped else field
+            for field in missing
+        ]
         super().__init__(
-            f"{path}: no column for {', '.join(missing)}.\n"
+            f"{path}: no column for {', '.join(fields)}.\n"
             f"The file has: {', '.join(available)}.\n"
             f"Map its columns: {' '.join(options)}{hint}"
         )

@@ -166,7 +166,8 @@ def resolve_columns(connection: Any, source: SourceFile, options: ImportOptions)
     missing = [field for field in FIELDS if field in expected and field not in found]
     if missing:
         product = guess_product(source, found, guesses)
-        raise MissingColumnsError(source.path, missing, list(source.columns), guesses, types, product)
+        available = list(source.columns)
+        raise MissingColumnsError(source.path, missing, options.columns, available, guesses, types, product)
     return found
 
 

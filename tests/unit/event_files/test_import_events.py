@@ -240,7 +240,10 @@ REFUSED: list[tuple[str, ImportOptions, type[EventFilesError], str]] = [
         " product_name.\nMap its columns: --column user_id=CustomerID --column product_id=StockCode"
         " --column timestamp=InvoiceDate",
     ),
-    (ONE, ImportOptions(columns={"amount": "price"}), MissingColumnsError, "no column for amount"),
+    (
+        *(ONE, ImportOptions(columns={"amount": "price"}), MissingColumnsError),
+        "no column for amount (--column amount=price).",
+    ),
     ("196,242,881250949\n186,302,891717742\n", TAKEN_AS_IS, MissingColumnsError, "--header-names"),
     ("196,242,881250949\n", NAMED, UnreadableFileError, "has 4 names, but the first row has 3 values"),
     (REPEATED, TAKEN_AS_IS, MissingColumnsError, "Amount (column 5)"),

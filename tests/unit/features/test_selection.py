@@ -86,5 +86,7 @@ def test_at_most_max_inputs_are_kept_the_most_important_and_the_named_besides() 
 @pytest.mark.parametrize("positives", [0, 49, ROWS - 49, ROWS])
 def test_a_sample_with_too_little_of_a_class_is_refused(positives: int) -> None:
     label = np.arange(ROWS) < positives
-    with pytest.raises(NotEnoughEventsError, match=f"{positives} rows with and {ROWS - positives} without"):
+    told = f"{positives} rows with and {ROWS - positives} without"
+    with pytest.raises(NotEnoughEventsError, match=told) as caught:
         chosen({"a": np.arange(ROWS, dtype=float)}, label=label)
+    assert ("a longer horizon" if positives < 50 else "a shorter horizon") in str(caught.value)

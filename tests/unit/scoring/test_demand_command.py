@@ -128,6 +128,13 @@ def test_a_history_shorter_than_the_horizon_is_refused(models: str, tmp_path: Pa
     assert "at least one horizon" in result.output
 
 
+def test_a_history_without_a_purchase_is_refused(models: str, tmp_path: Path) -> None:
+    views = HISTORY.set_column(3, "event_type", pa.array(["view"] * len(HISTORY)))
+    result = run(models, tmp_path, views)
+    assert result.exit_code == 1
+    assert "there is no purchase before 2026-05-01" in result.output
+
+
 def test_error_is_weighted_by_what_was_sold() -> None:
     assert wape(np.array([8.0, 0.0]), np.array([10.0, 10.0])) == pytest.approx(0.6)
     assert wape(np.ones(2), np.zeros(2)) is None

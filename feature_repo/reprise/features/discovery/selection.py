@@ -52,10 +52,12 @@ def select(
         NotEnoughEventsError: The sample has too few rows of one class.
     """
     positive = int(label.sum())
-    if min(positive, len(label) - positive) < _MIN_ROWS_PER_CLASS:
+    negative = len(label) - positive
+    if min(positive, negative) < _MIN_ROWS_PER_CLASS:
         raise NotEnoughEventsError(
-            f"the sample has {positive} rows with and {len(label) - positive} without a purchase within the"
-            f" horizon; selection needs {_MIN_ROWS_PER_CLASS} of each: give more events, or a shorter horizon"
+            f"the sample has {positive} rows with and {negative} without a purchase within the horizon; selection needs"
+            f" {_MIN_ROWS_PER_CLASS} of each: give more events, or a {'longer' if positive < negative else 'shorter'}"
+            " horizon"
         )
     rng = np.random.default_rng(0)
     filled = np.where(np.isnan(values), _MISSING, values)

@@ -21,6 +21,7 @@ from reprise.scoring.demand.intervals import fit_dispersion, interval
 from reprise.scoring.demand.manifest import SCHEMA, BacktestErrors, DemandManifest, manifest_path
 from reprise.scoring.demand.metrics import JOB, DemandMetrics
 from reprise.scoring.demand.purchases import Purchases, Totals
+from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.output import read_manifest, write_table
 from reprise.scoring.run import score_pairs
@@ -126,6 +127,8 @@ def _forecasts(inputs: ScoringInputs, backtests: int) -> tuple[pa.Array, Forecas
         Purchases(history, inputs.plan.purchase_type, inputs.at_us, inputs.memory_limit) as purchases,
         inputs.executor() as executor,
     ):
+        if not len(purchases.products):
+            raise ScoringError(f"there is no purchase before {at.isoformat()}")
         earlier = (at - back * horizon for back in range(backtests, 0, -1))
         instants = [each for each in earlier if microseconds(each - EPOCH) - horizon_us >= purchases.start_us]
         found: list[Backtest] = []
