@@ -19,7 +19,7 @@ from reprise.event_files.exceptions import (
 )
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
-from reprise.event_files.source import find_files, open_source
+from reprise.event_files.source import find_files, open_source, read_failure
 from reprise.event_files.staging_table import StagedFile
 from reprise.events.event import MAX_CLOCK_SKEW_SECONDS
 from reprise.runtime.files import atomic_write
@@ -129,7 +129,7 @@ def _stage(connection: Any, files: list[Path], options: ImportOptions) -> list[S
             source = open_source(connection, path, options)
             staged.append(staging_table.stage_file(connection, source, number, options))
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise UnreadableFileError(path, first_line(error)) from None
+            raise UnreadableFileError(path, read_failure(error)) from None
     return staged
 
 

@@ -19,11 +19,11 @@ from reprise.event_files.field_expressions import (
 from reprise.event_files.importer import database, import_events
 from reprise.event_files.options import REQUIRED_FIELDS, ImportOptions
 from reprise.event_files.report import ImportReport
-from reprise.event_files.source import SourceFile, find_files, open_source
+from reprise.event_files.source import SourceFile, find_files, open_source, read_failure
 from reprise.event_files.staging_table import UNREAD_TIMES
 from reprise.event_files.values import cleaned
 from reprise.events.event import EVENT_TYPE_PATTERN
-from reprise.sql import first_line, identifier
+from reprise.sql import identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _inspect(connection: Any, inspection: Inspection, out: Path, memory_limit: s
     except NoEventsError as error:
         report, inspection = error.report, replace(inspection, problem=_without_hint(error))
     except duckdb.Error as error:
-        return replace(inspection, problem=f"{inspection.source}: {first_line(error)}")
+        return replace(inspection, problem=f"{inspection.source}: {read_failure(error)}")
     except EventFilesError as error:
         encoding = error.encoding if isinstance(error, UnreadableFileError) else None
         if encoding is None or inspection.options.encoding != "utf-8":

@@ -34,6 +34,7 @@ _NO_DATA = re.compile(
 _DELIMITERS = ",\t;|"
 _OTHER_ENCODING = "if it is ISO 8859-1 or Windows text, give --encoding latin-1"
 _HEADER_BYTES = 1 << 20
+_MAGIC = {b"\x1f\x8b": ".gz", b"PK\x03\x04": ".zip or .xlsx", b"PAR1\x15": ".parquet"}
 _TEMP_FOLDER = "SELECT current_setting('temp_directory')"
 
 
@@ -214,6 +215,11 @@ def _is_utf16(data: bytes) -> bool:
 def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str, str]:
     """Return the values of the first row, their delimiter, and the row's line break."""
     data = _read_head(path, file)
+    for magic, suffix in _MAGIC.items():
+        if data.startswith(magic):
+            raise UnreadableFileError(
+                path, f"it is not text but of another kind; its name has to end in {suffix}"
+            )
     if data.startswith((codecs.BOM_UTF16_BE, b"\0")):
         raise UnreadableFileError(path, "it is UTF-16 in big-endian order; convert it to UTF-8")
     if _is_utf16(data) and encoding != "utf-16":
@@ -247,6 +253,13 @@ def _distinct(names: Sequence[str]) -> list[str]:
         f"{name} (column {position})" if counts[name.lower()] > 1 else name
         for position, name in enumerate(names, 1)
     ]
+
+
+def read_failure(error: duckdb.Error) -> str:
+    """Return why DuckDB could not read a file."""
+    if "state machine reached an invalid state" in str(error):
+        return "its lines end in different ways, such as \\r\\n and \\n; convert them to one"
+    return first_line(error)
 
 
 def rejected_rows(connection: Any, source: SourceFile) -> list[RowProblem]:

@@ -79,6 +79,7 @@ def test_dates_that_two_formats_read_are_named(tmp_path: Path) -> None:
         ("user_id,product_id,timestamp\nu,p,0511\n", None, "MMDD without a year"),
         ("user_id,product_id\n", "--column 'timestamp=<column>'", "no column for timestamp"),
         ("", None, "the file is empty"),
+        ("user_id,product_id,timestamp\nu,p,2026-01-01\r\n", None, "its lines end in different ways"),
     ],
 )
 def test_what_only_a_person_knows_is_left_blank(

@@ -990,6 +990,10 @@ def test_name_with_pattern_characters_is_the_file_itself(load: Load) -> None:
         ("events.json", '{"user_id": "ü"}'.encode("utf-16"), "looks like UTF-16; convert it to UTF-8"),
         ("events.ndjson", '{"user_id": "ü"}'.encode("utf-16-be"), "looks like UTF-16; convert it to UTF-8"),
         ("events.csv.gz", b"plain", "not readable as text"),
+        ("events.csv", b"\x1f\x8b\x08", r"its name has to end in \.gz"),
+        ("events.csv", b"PK\x03\x04", r"its name has to end in \.zip or \.xlsx"),
+        ("events.csv", b"PAR1\x15\x04", r"its name has to end in \.parquet"),
+        ("events.csv", f"{ONE}v,p,2026-01-01\r\n".encode(), "its lines end in different ways"),
         ("events.csv", None, "no such file"),
     ],
 )
