@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.protocols import Validator
 
-from support.chart import Release, render
+from charts.conftest import EXTRAS
+from support.chart import CHART, Release, helm, render
 
 _FOLDER = Path(__file__).parents[1] / "data/schemas"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
@@ -93,3 +95,19 @@ def test_every_object_is_in_the_namespace_of_the_release_and_of_a_component(rele
 def test_no_two_objects_have_one_name(release: Release) -> None:
     names = [(each.kind, each.name) for each in release.manifests]
     assert len(names) == len(set(names))
+
+
+def test_names_that_yaml_reads_as_numbers_or_truth_values_stay_text() -> None:
+    given = (
+        "--set=trainer.executor=spark,trainer.spark.files=/shared,rollout.clusterRoles.enabled=true",
+        "--set=storage.models.trustedKeys=PEM,storage.models.signingKeySecret=signing",
+        "--set-string=feast.project=2024,materializer.group=on,archiver.group=123",
+    )
+    text = helm("template", "123", str(CHART), "--namespace=no", *EXTRAS, *given)
+    manifests = [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
+    assert [wrong for each in manifests for wrong in problems(each)] == []
+    files = {
+        name: file for each in manifests if each["kind"] == "ConfigMap" for name, file in each["data"].items()
+    }
+    assert yaml.safe_load(files["feature_store.yaml"])["project"] == "2024"
+    assert "spark.kubernetes.namespace no\n" in files["spark-defaults.conf"]

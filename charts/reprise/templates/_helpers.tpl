@@ -15,7 +15,7 @@
 
 {{- define "reprise.selector" -}}
 app.kubernetes.io/name: {{ (index . 0).Chart.Name }}
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -37,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 
 {{- define "reprise.metadata" -}}
 name: {{ include "reprise.name" . }}
-namespace: {{ (index . 0).Release.Namespace }}
+namespace: {{ (index . 0).Release.Namespace | quote }}
 labels:
   {{- include "reprise.labels" . | nindent 2 }}
 {{- end -}}
@@ -268,7 +268,7 @@ apiVersion: batch/v1
 kind: Job
 metadata:
   name: {{ include "reprise.jobName" . }}
-  namespace: {{ (index . 0).Release.Namespace }}
+  namespace: {{ (index . 0).Release.Namespace | quote }}
   labels:
     {{- include "reprise.labels" . | nindent 4 }}
 spec:

@@ -134,7 +134,7 @@ materializer:
   - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Describe]}
   - {type: topic, name: {{ $prefix }}ecommerce-events-dlq, operations: [Write, Describe]}
   - {type: topic, name: {{ $prefix }}ecommerce-predictions, operations: [Describe]}
-  - {type: group, name: {{ include "reprise.group" (list . "materializer") }}, operations: [Read, Describe]}
+  - {type: group, name: {{ include "reprise.group" (list . "materializer") | quote }}, operations: [Read, Describe]}
 # reads both topics, each in its own group
 archiver:
   - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Describe]}
@@ -143,12 +143,12 @@ archiver:
 # --seek-group commits offsets for the materializer
 backfill:
   - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Describe]}
-  - {type: group, name: {{ include "reprise.group" (list . "materializer") }}, operations: [Read, Describe]}
+  - {type: group, name: {{ include "reprise.group" (list . "materializer") | quote }}, operations: [Read, Describe]}
 # appends erasures, and reads the ends of the topics in its group
 forget:
   - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Write, Describe]}
   - {type: topic, name: {{ $prefix }}ecommerce-predictions, operations: [Read, Describe]}
-  - {type: group, name: {{ include "reprise.group" (list . "forget") }}, operations: [Read, Describe]}
+  - {type: group, name: {{ include "reprise.group" (list . "forget") | quote }}, operations: [Read, Describe]}
 # compares topics with their declaration; without a producer it appends the canary's event itself
 doctor:
   - {type: topic, name: {{ $prefix }}ecommerce-, patternType: prefix, operations: [Describe, DescribeConfigs]}

@@ -10,12 +10,12 @@
 
 {{- define "reprise.redis.config" -}}
 {{- $external := .Values.redis.external -}}
-FEAST_PROJECT: {{ .Values.feast.project }}
+FEAST_PROJECT: {{ .Values.feast.project | quote }}
 {{- if eq .Values.redis.mode "bundled" }}
 REDIS_HOST: {{ include "reprise.fullname" . }}-redis
 REDIS_PORT: "6379"
 {{- else }}
-REDIS_HOST: {{ $external.host }}
+REDIS_HOST: {{ $external.host | quote }}
 REDIS_PORT: {{ $external.port | quote }}
 {{- if $external.cluster }}
 REDIS_TYPE: redis_cluster

@@ -18,7 +18,7 @@ apiVersion: v1
 kind: Service
 metadata:
   name: {{ include "reprise.name" (list $root (printf "%s-metrics" $component)) }}
-  namespace: {{ $root.Release.Namespace }}
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "reprise.labels" (list $root $component) | nindent 4 }}
 spec:

@@ -14,7 +14,7 @@ spark.driver.host: ${env:POD_IP}
 spark.driver.port: 7078
 spark.driver.blockManager.port: 7079
 spark.blockManager.port: 7079
-spark.kubernetes.namespace: {{ .Release.Namespace }}
+spark.kubernetes.namespace: {{ .Release.Namespace | quote }}
 spark.kubernetes.container.image: {{ include "reprise.image" (list . .Values.trainer.image "trainer") }}
 spark.kubernetes.container.image.pullPolicy: {{ .Values.global.image.pullPolicy }}
 spark.kubernetes.executor.podTemplateFile: /etc/reprise/spark/executor.yaml
