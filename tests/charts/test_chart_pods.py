@@ -134,6 +134,20 @@ def test_common_labels_are_on_objects_and_not_on_pods() -> None:
     assert not [pod for each, pod in release.pods() if each.kind != "Pod" and "team" in pod.metadata.labels]
 
 
+def test_labels_of_the_values_replace_those_of_the_chart_but_not_of_its_selectors() -> None:
+    labels = {"app.kubernetes.io/part-of": "shop", "app.kubernetes.io/instance": "other"}
+    values = ("commonLabels", "monitoring.labels", "predictor.podLabels")
+    release = render(
+        *("-f", "dev", "--set=monitoring.enabled=true,storage.azure.workloadIdentity=true"),
+        "--set-string=predictor.podLabels.azure\\.workload\\.identity/use=false",
+        *(f"--set-json={name}={json.dumps(labels)}" for name in values),
+    )
+    deployment = release.find("Deployment", "reprise-predictor")
+    selector = deployment.spec["selector"]["matchLabels"]
+    for metadata in (deployment.metadata, release.pod("predictor").metadata):
+        assert {**selector, "app.kubernetes.io/part-of": "shop"}.items() <= metadata.labels.items()
+
+
 def test_more_objects_are_installed_with_their_templates_evaluated() -> None:
     more = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}
     assert render(f"--set-json=extraObjects={json.dumps([more])}").find("ConfigMap", "reprise-more")

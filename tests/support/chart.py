@@ -194,6 +194,16 @@ def helm(*arguments: str) -> str:
     return done.stdout
 
 
+class _Loader(yaml.CSafeLoader):
+    """Refuses a mapping that repeats a key, as kustomize does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if repeated := {key for key in keys if keys.count(key) > 1}:
+            raise RenderingError(f"{node.start_mark}: repeated {repeated}")
+        return super().construct_mapping(node, deep)
+
+
 @functools.cache
 def render(*arguments: str, chart: Path = CHART, with_schema: bool = SOAK) -> Release:
     """Return what the chart makes of these arguments; ``-f dev`` is values-dev.yaml.
@@ -206,5 +216,5 @@ def render(*arguments: str, chart: Path = CHART, with_schema: bool = SOAK) -> Re
     if not with_schema:
         given.append("--skip-schema-validation")
     text = helm("template", RELEASE, str(chart), f"--namespace={NAMESPACE}", *given)
-    documents = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    documents = yaml.load_all(text, Loader=_Loader)
     return Release(tuple(Manifest(document) for document in documents if document))

@@ -25,14 +25,12 @@ app.kubernetes.io/component: {{ index . 1 }}
 app.kubernetes.io/part-of: reprise
 {{- end -}}
 
+{{/* Labels of objects; those of the values override all but the selector's. Takes (list $ "predictor"), and labels if there are more. */}}
 {{- define "reprise.labels" -}}
-{{ include "reprise.podLabels" . }}
-app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
-app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
-helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" }}
-{{- with (index . 0).Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $root := index . 0 -}}
+{{- $chart := dict "app.kubernetes.io/managed-by" $root.Release.Service "app.kubernetes.io/version" $root.Chart.AppVersion "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") -}}
+{{- $more := index (append . dict) 2 | default dict -}}
+{{- merge (include "reprise.selector" . | fromYaml) $more ($root.Values.commonLabels | default dict) $chart (include "reprise.podLabels" . | fromYaml) | toYaml -}}
 {{- end -}}
 
 {{- define "reprise.metadata" -}}
@@ -129,14 +127,12 @@ ipFamilies: {{ toJson . }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- $labels := include "reprise.podLabels" . | fromYaml }}
+{{- if and (index . 0).Values.storage.azure.workloadIdentity (include "reprise.objects.reads" .) }}
+{{- $_ := set $labels "azure.workload.identity/use" "true" }}
+{{- end }}
 labels:
-  {{- include "reprise.podLabels" . | nindent 2 }}
-  {{- if and (index . 0).Values.storage.azure.workloadIdentity (include "reprise.objects.reads" .) }}
-  azure.workload.identity/use: "true"
-  {{- end }}
-  {{- with $component.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- merge (include "reprise.selector" . | fromYaml) ($component.podLabels | default dict) $labels | toYaml | nindent 2 }}
 {{- end -}}
 
 {{/* Common to every pod: a ServiceAccount without a token, the restricted security standard, scheduling. */}}

@@ -5,10 +5,7 @@
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
 metadata:
-  {{- include "reprise.metadata" $this | nindent 2 }}
-    {{- with $root.Values.monitoring.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- include "reprise.metadata" (append $this $root.Values.monitoring.labels) | nindent 2 }}
 spec:
   selector:
     matchLabels:
