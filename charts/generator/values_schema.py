@@ -105,6 +105,17 @@ _PEERS: Schema = {
     )
     | {"minProperties": 1},
 }
+_EGRESS = closed(
+    {
+        "to": _PEERS,
+        "ports": {
+            "type": "array",
+            "items": closed(
+                {"port": {"type": ["integer", "string"]}, "endPort": {"type": "integer"}, "protocol": _TEXT}
+            ),
+        },
+    }
+) | {"minProperties": 1}
 _SCALING = closed(
     {
         "stabilizationWindowSeconds": {"type": "integer", "minimum": 0, "maximum": 3600},
@@ -189,6 +200,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.tolerations", {"type": "array", "items": _TOLERATION}),
     (r".*\.affinity", _AFFINITY),
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),
+    (r"networkPolicy\.extraEgress", {"type": "array", "items": _EGRESS}),
     (r"networkPolicy\..*Ports", {"type": "array", "minItems": 1, "items": _PORT}),
     (r".*\.gateways", _objects("name")),
     (r".*\.additionalPaths", {"type": "array", "items": _PATH}),

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from charts.conftest import EXTERNAL
 from reprise.log import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS
 from support.chart import COMPONENT, ROOT, Release, render
@@ -48,6 +50,26 @@ def test_everything_that_no_policy_names_is_refused(release: Release) -> None:
     chosen = refusing.spec["podSelector"]["matchLabels"]
     for each, pod in release.pods():
         assert chosen.items() <= pod.metadata.labels.items(), each.name
+
+
+def test_more_egress_is_allowed_to_every_pod_of_the_release() -> None:
+    rule = {"to": [{"podSelector": {}, "namespaceSelector": {}}], "ports": [{"port": 8080}]}
+    release = render(
+        "-f", "dev", f"--set-json=networkPolicy.extraEgress={json.dumps([rule])}", with_schema=True
+    )
+    assert release.egress("default-deny") == [rule]
+
+
+@pytest.mark.parametrize("peers", ["[]", "null"])
+def test_without_peers_nobody_else_is_let_in(peers: str) -> None:
+    lists = ("predictor", "producer", "pages", "status", "metrics", "keda", "kafka")
+    given = [f"--set-json=networkPolicy.{name}From={peers}" for name in lists]
+    keda = ("--api-versions=keda.sh/v1alpha1", "--set=materializer.autoscaling.keda.enabled=true")
+    release = render("-f", "dev", EXTRAS, "--set=producer.ingress.enabled=false", *keda, *given)
+    rules = [rule for policy in release.of_kind("NetworkPolicy") for rule in policy.spec.get("ingress") or []]
+    [clients] = release.find("Kafka", "reprise-kafka").spec["kafka"]["listeners"]
+    admitted = [peer for rule in rules for peer in rule["from"] or [{}]] + clients["networkPolicyPeers"]
+    assert all(peer.keys() == {"podSelector"} for peer in admitted)
 
 
 def test_every_pod_has_a_policy_of_its_component() -> None:

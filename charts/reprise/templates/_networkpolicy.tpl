@@ -109,16 +109,26 @@
 {{- end }}
 {{- end -}}
 
+{{/*
+Ingress rule for peers of the values; none if there are no peers, because an empty list in a rule matches everyone. Takes
+(list $ "predictorFrom" "http").
+*/}}
+{{- define "reprise.ingress.from" -}}
+{{- with index (index . 0).Values.networkPolicy (index . 1) }}
+# networkPolicy.{{ index $ 1 }}
+- from:
+    {{- toYaml . | nindent 4 }}
+  ports:
+    - port: {{ index $ 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* Ingress rule for the scrapers of a component's metrics. Takes (list $ "predictor" "metrics"). */}}
 {{- define "reprise.ingress.metrics" -}}
 {{- $root := index . 0 -}}
 {{- $analysed := and $root.Values.rollout.enabled $root.Values.rollout.prometheus.url (eq (index . 1) "predictor") }}
 {{- if or $root.Values.monitoring.enabled $analysed }}
-# Prometheus
-- from:
-    {{- toYaml $root.Values.networkPolicy.metricsFrom | nindent 4 }}
-  ports:
-    - port: {{ index . 2 }}
+{{- include "reprise.ingress.from" (list $root "metricsFrom" (index . 2)) }}
 {{- end }}
 {{- end -}}
 
