@@ -185,6 +185,11 @@ def test_feasts_page_without_a_login_has_credentials_of_its_own() -> None:
         assert "registry-write" in str(job.spec.containers[0].env)
 
 
+def test_a_registry_in_an_object_store_beside_volumes_can_be_reached() -> None:
+    release = render("-f", "dev", "--set=feast.registry=s3://b/registry.db,storage.s3.existingSecret=s3")
+    assert {"ports": [{"port": 443}]} in release.egress("feast")
+
+
 def test_whoever_uses_the_object_store_verifies_it_by_a_ca_of_the_values() -> None:
     ca = "--set=storage.s3.caSecret.name=s3-ca,storage.s3.caSecret.key=root.pem"
     release = render(*OPTIONS, ca, "--set=predictor.extraVolumes[0].name=more")

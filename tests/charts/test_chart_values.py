@@ -84,6 +84,7 @@ KEDA = "materializer.autoscaling.keda"
         (f"{REDIS},redis.external.tls.caSecret.name=c", "TLS is off"),
         (f"{REDIS},redis.external.auth.perComponent=true", "needs the Secret"),
         ("storage.models.url=s3://b/m", "storage.s3.existingSecret"),
+        ("feast.registry=s3://b/registry.db", "storage.s3.existingSecret"),
         ("storage.models.url=file:///models", "give an s3://, gs:// or abfs:// address"),
         ("storage.models.enabled=false", "leaves components without it"),
         ("predictor.autoscaling.enabled=true,predictor.autoscaling.minReplicas=11", "exchange them"),

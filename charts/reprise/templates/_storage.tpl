@@ -94,12 +94,12 @@ REPRISE_ROUTING_TRUSTED_KEYS_FILE: /etc/reprise/trusted-keys/routing.pem
 {{- define "reprise.objects.store" -}}
 {{- $stores := list -}}
 {{- $spark := ternary .Values.trainer.spark dict (include "reprise.spark" . | eq "true") -}}
-{{- range list ($spark.files | default "") ($spark.eventLogs | default "") .Values.storage.models.url .Values.storage.offline.url (ternary .Values.scoring.out "" .Values.scoring.enabled) -}}
+{{- range list ($spark.files | default "") ($spark.eventLogs | default "") .Values.storage.models.url .Values.storage.offline.url (ternary .Values.scoring.out "" .Values.scoring.enabled) (ternary (.Values.feast.registry | default "") "" .Values.feast.enabled) -}}
 {{- $stores = append $stores (get (dict "s3" "s3" "gs" "gcs" "abfs" "azure") (splitList "://" . | first)) -}}
 {{- end -}}
 {{- $stores = $stores | compact | uniq -}}
 {{- if gt (len $stores) 1 -}}
-{{- fail (printf "models, offline store, scores and files of Spark are in %s, and an image has the client of one of them: take addresses of one object store" (join " and " $stores)) -}}
+{{- fail (printf "models, offline store, scores, Feast's registry and files of Spark are in %s, and an image has the client of one of them: take addresses of one object store" (join " and " $stores)) -}}
 {{- end -}}
 {{- join "" $stores -}}
 {{- end -}}
