@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.chart import CHART, NAMESPACE, ROOT, RenderingError, helm, render
+from support.chart import CHART, NAMESPACE, RELEASE, ROOT, RenderingError, helm, render
 from support.chart_api_server import render_on
 
 PRODUCTION = ("-f", "production")
@@ -91,6 +91,10 @@ KEDA = "materializer.autoscaling.keda"
         ("predictor.settings.PREDICTOR_RATE_LIMIT=5", "predictor.apiKeys.existingSecret"),
         ("producer.settings.PRODUCER_RATE_LIMIT=5", "producer.apiKeys.existingSecret"),
         ("networkPolicy.producerFrom=null", "no peer may reach it"),
+        (
+            "networkPolicy.producerFrom=null,producer.ingress.enabled=false,producer.service.type=NodePort",
+            "or an ipBlock of the clients",
+        ),
         ("predictor.ingress.tls.enabled=true", "set predictor.ingress.host"),
         ("kafdrop.ingress.host=", "set kafdrop.ingress.host"),
         ("feast.ui.ingress.host=", "set feast.ui.ingress.host"),
@@ -206,6 +210,15 @@ def test_the_notes_tell_the_next_command(values: tuple[str, ...]) -> None:
     assert "<no value>" not in notes
 
 
+@pytest.mark.parametrize(
+    ("peer", "warned"), [("podSelector.matchLabels.a=b", True), ("ipBlock.cidr=0.0.0.0/0", False)]
+)
+def test_the_notes_warn_of_a_service_that_its_policy_closes(peer: str, warned: bool) -> None:
+    service = f"--set=predictor.service.type=LoadBalancer,networkPolicy.predictorFrom[0].{peer}"
+    notes = helm("install", "shop", str(CHART), "--dry-run=client", service)
+    assert ("no peer in networkPolicy.predictorFrom is an ipBlock" in notes) == warned
+
+
 def test_names_follow_the_release_and_can_be_overridden() -> None:
     release = render(*DEV, "--set=fullnameOverride=shop")
     assert release.find("Deployment", "shop-predictor")
@@ -251,3 +264,13 @@ def test_a_definition_of_another_version_is_refused_with_the_command_that_upgrad
     command = "kubectl apply --server-side --force-conflicts -f charts/reprise/crds"
     with pytest.raises(RenderingError, match=command) if refused else nullcontext():
         render_on([live], *DEV, "--set=rollout.enabled=true", *options)
+
+
+@pytest.mark.parametrize(("instance", "refused"), [("shop", True), (RELEASE, False)])
+def test_a_second_rollout_operator_in_a_namespace_is_refused(instance: str, refused: bool) -> None:
+    options = (*DEV, "--set=rollout.enabled=true")
+    operator = render(*options).find("Deployment", "reprise-rollout").raw
+    labels = operator["metadata"]["labels"] | {"app.kubernetes.io/instance": instance}
+    other = operator | {"metadata": operator["metadata"] | {"name": "operator", "labels": labels}}
+    with pytest.raises(RenderingError, match="install into another namespace") if refused else nullcontext():
+        render_on([other], *options)

@@ -43,7 +43,9 @@ def _api_server(kinds: set[tuple[str, str]], objects: list[dict[str, Any]]) -> A
         namespace = "" if each["kind"] == _GLOBAL else f"namespaces/{NAMESPACE}/"
         folder = f"{_root(each['apiVersion'])}/{namespace}{each['kind'].lower()}s"
         owned = {"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": _RELEASE}
-        served[f"{folder}/{each['metadata']['name']}"] = each | {"metadata": owned | each["metadata"]}
+        found = each | {"metadata": owned | each["metadata"]}
+        served[f"{folder}/{each['metadata']['name']}"] = found
+        served.setdefault(folder, {"kind": "List", "apiVersion": "v1", "items": []})["items"].append(found)
 
     missing = {"kind": "Status", "apiVersion": "v1", "reason": "NotFound", "code": 404}
 
