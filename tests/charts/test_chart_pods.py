@@ -191,6 +191,13 @@ def test_every_container_has_requests_and_a_limit_of_memory(release: Release) ->
         assert "memory" in container.resources["limits"], (each.name, container.name)
 
 
+def test_every_container_has_the_limits_that_a_quota_may_demand() -> None:
+    components = (*COMPONENTS, "redis.exporter")
+    limits = [f"--set={name}.resources.limits.cpu=1" for name in components]
+    for each, container in render("-f", "dev", *ALL_ON, "--set=dev.reload=true", *limits).containers():
+        assert "cpu" in container.resources["limits"], (each.name, container.name)
+
+
 def test_what_runs_on_is_probed(release: Release) -> None:
     for each, pod in release.pods():
         if each.kind in LONG_RUNNING:

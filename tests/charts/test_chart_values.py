@@ -74,6 +74,7 @@ KEDA = "materializer.autoscaling.keda"
         ("kafka.mode=external", "set kafka.external.bootstrapServers"),
         (f"{KAFKA},kafka.external.securityProtocol=SASL_SSL", "kafka.external.auth.existingSecret"),
         (f"{KAFKA},kafka.external.auth.existingSecret=s", "would not be used"),
+        ("kafka.topicPrefix=shop_", "end with a dot or hyphen"),
         ("kafka.strimzi.brokers.replicas=2", "take 1 to try things out, 3 or more otherwise"),
         ("kafka.strimzi.brokers.replicas=3,kafka.strimzi.controllers.replicas=4", "even number"),
         ("materializer.replicas=7", "take at most 6"),
@@ -109,6 +110,14 @@ def test_an_impossible_combination_is_refused_with_what_to_do(given: str, senten
     with pytest.raises(RenderingError) as refused:
         render(*DEV, given if given.startswith("--") else f"--set={given}")
     assert sentence in str(refused.value)
+
+
+def test_values_that_kubernetes_and_kafka_accept_are_accepted() -> None:
+    release = render(
+        f"--set={KAFKA},kafka.topicPrefix=Shop_,predictor.pdb.maxUnavailable=50%,trainer.schedule=@midnight",
+        with_schema=True,
+    )
+    assert release.find("PodDisruptionBudget", "reprise-predictor").spec["maxUnavailable"] == "50%"
 
 
 def test_defaults_render_and_a_cluster_asks_for_the_decisions_that_they_cannot_take() -> None:

@@ -364,8 +364,7 @@ command: [{{ index . 1 }}]
   command: [cp, -rT, /opt/reprise, /code]
   {{- include "reprise.containerSecurity" $root | nindent 2 }}
   resources:
-    requests: {cpu: 10m, memory: 16Mi}
-    limits: {memory: 64Mi}
+    {{- toYaml (index $root.Values (index . 1)).resources | nindent 4 }}
   volumeMounts:
     - name: code
       mountPath: /code
