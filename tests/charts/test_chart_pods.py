@@ -355,7 +355,7 @@ def test_every_claim_secret_and_configmap_of_a_pod_is_made_or_named_in_the_value
     given = {
         "s3", "kafka-users", "kafka-ca", "redis-users", "redis-ca", "reprise-s3", "reprise-redis-users",
         "reprise-redis-ca", "reprise-api-keys", "reprise-forget-users", "reprise-producer-keys",
-        "reprise-producer-test-key", "reprise-signing-key",
+        "reprise-producer-test-key", "reprise-signing-key", "reprise-api-test-key",
     }  # fmt: skip
     # Strimzi makes a Secret for each KafkaUser, and one with the authority of its cluster
     given |= {each.name for each in release.of_kind("KafkaUser")} | {"reprise-kafka-cluster-ca-cert"}

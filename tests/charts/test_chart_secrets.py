@@ -1,11 +1,13 @@
 """Pods restart at the upgrade after a Secret from elsewhere has changed; a small API server has the Secrets."""
 
 import json
+import re
 
 import pytest
+import yaml
 
 from charts.conftest import EXTERNAL
-from support.chart import COMPONENT, Release, RenderingError, render
+from support.chart import CHART, COMPONENT, ROOT, Release, RenderingError, render
 from support.chart_api_server import render_on
 
 SECRETS = ("kafka-users", "kafka-ca", "redis-users", "redis-ca", "s3")
@@ -85,6 +87,15 @@ def test_a_cluster_gets_generated_passwords_only_if_helm_is_told_to_and_keeps_th
     after = render_on([secret | {"data": before}], *RENDERED).find("Secret", "reprise-redis").raw["data"]
     assert before.items() < after.items()
     assert "reprise-redis" not in {each.name for each in render(*RENDERED).of_kind("Secret")}
+
+
+def test_the_commands_for_production_create_the_secrets_that_its_values_name() -> None:
+    created = set(re.findall(r"create secret generic (\S+)", (ROOT / "docs/kubernetes.md").read_text()))
+    values = (CHART / "values-production.yaml").read_text()
+    assert set(re.findall(r"^ *(?:\w*[sS]ecret|name): (reprise-\S+)$", values, re.MULTILINE)) <= created
+    for name in ("predictor", "producer"):
+        # keys are required, so helm test and the doctor need one
+        assert yaml.safe_load(values)[name]["apiKeys"].keys() == {"existingSecret", "testSecret"}
 
 
 def mounts_of(release: Release, name: str) -> set[str]:
