@@ -39,7 +39,8 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--events",
         type=click.Path(path_type=Path),
-        help="History (CSV, JSON, Excel or Parquet): a file, a folder or a pattern; with --offline, all events from before the log.",
+        help="History (CSV, JSON, Excel or Parquet): a file, a folder or a pattern; with --offline, all events from"
+        " before the log.",
     )
     @click.option(
         "--offline",

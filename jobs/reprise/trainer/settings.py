@@ -23,7 +23,9 @@ class TrainerSettings(ExecutorSettings, TrustSettings, JobSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRAINER_")
 
-    events: Path = Field(description="CSV, JSON, Excel or Parquet file of events, a folder of them, or a pattern.")
+    events: Path = Field(
+        description="CSV, JSON, Excel or Parquet file of events, a folder of them, or a pattern."
+    )
     out: str = Field(
         description="Model store: a folder, or a URL such as file://./models or s3://bucket/models."
     )
