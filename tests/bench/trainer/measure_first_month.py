@@ -109,12 +109,13 @@ def print_calibration(
     The latter has no chance of labels in it, and the same tenths of the rows.
     """
 
-    def error(outcomes: Floats) -> float:
-        return RankedPredictions.of(outcomes, probabilities).metrics().calibration_error
-
-    known = "" if truth is None else f" (against the oracle {error(truth):.3f}), oracle {truth.mean():.3f}"
+    ranked = RankedPredictions.of(labels, probabilities)
+    known = ""
+    if truth is not None:
+        error = sum(abs((truth - probabilities)[rows].sum()) for rows in ranked.bins) / len(truth)
+        known = f" (against the oracle {error:.3f}), oracle {truth.mean():.3f}"
     print(
-        f"  {title}: {len(labels):,} requests, ECE {error(labels.astype(np.float64)):.3f}{known},"
+        f"  {title}: {len(labels):,} requests, ECE {ranked.metrics().calibration_error:.3f}{known},"
         f" mean probability {probabilities.mean():.3f}, share bought {labels.mean():.3f}"
     )
 
