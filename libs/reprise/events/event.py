@@ -228,7 +228,8 @@ def parse_timestamp(text: object, field: str = "timestamp") -> int:
         InvalidEventError: The text is not a date-time, or has no offset (``Z`` or ``+02:00``).
     """
     try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        # RFC 3339 also has a lower-case t and z
+        moment = datetime.fromisoformat(text.upper()) if isinstance(text, str) else None
         if moment is not None and moment.tzinfo is not None:
             return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):

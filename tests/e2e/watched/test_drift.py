@@ -34,7 +34,8 @@ def test_a_client_sends_amounts_in_cents(
         time.sleep(26)
 
         def ask_with_amounts() -> None:
-            customers.questions = [{**each, "amount": 99_900.0} for each in questions_about(PAIRS)]
+            bought = {"event_type": "purchase", "amount": 99_900.0}
+            customers.questions = [{**each, **bought} for each in questions_about(PAIRS)]
 
         incident.happens(
             "a client asks with amounts, which are in cents; a day is 24 s here", ask_with_amounts

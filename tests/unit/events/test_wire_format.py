@@ -49,8 +49,9 @@ def test_golden_bytes() -> None:
     )
 
 
-def test_offsets_are_turned_to_utc() -> None:
-    event = decode_event(payload(timestamp="2026-01-31T14:00:00.000001+02:00"))
+@pytest.mark.parametrize("text", ["2026-01-31T14:00:00.000001+02:00", "2026-01-31t12:00:00.000001z"])
+def test_timestamps_are_turned_to_utc(text: str) -> None:
+    event = decode_event(payload(timestamp=text))
     assert event.timestamp_us == 1_769_860_800_000_001
 
 

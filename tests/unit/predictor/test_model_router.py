@@ -441,10 +441,12 @@ def test_baseline_answers_for_a_failing_candidate_whose_failure_is_counted(
     fragile = store.publish(bundle_files(bias=2.0, fails_on_huge_inputs=True))
     predictor.route(routing(baseline, Share("fragile", fragile, 10_000)))
     assert ask(predictor, "u")["arm"] == "fragile"
-    answer = ask(predictor, "u", amount=HUGE)
+    answer = ask(predictor, "u", event_type="purchase", amount=HUGE)
     assert (answer["arm"], answer["model_version"]) == ("baseline", baseline)
     assert answered(predictor, "fragile", fragile, "failed") == 1
-    assert {result["arm"] for result in ask_all(predictor, amount=HUGE)} == {"baseline"}
+    assert {result["arm"] for result in ask_all(predictor, event_type="purchase", amount=HUGE)} == {
+        "baseline"
+    }
     assert answered(predictor, "fragile", fragile, "failed") == 1 + len(USERS)
     assert answered(predictor, "baseline", baseline) == 1 + len(USERS)
     assert answered(predictor, "baseline", baseline, "failed") == 0
@@ -453,7 +455,8 @@ def test_baseline_answers_for_a_failing_candidate_whose_failure_is_counted(
 def test_failure_of_the_baseline_itself_is_a_problem_of_that_request_alone(tmp_path: Path) -> None:
     published(tmp_path, bundle_files(fails_on_huge_inputs=True))
     with running_predictor(tmp_path) as predictor:
-        good, bad = {"user_id": "u", "product_id": "p"}, {"user_id": "u", "product_id": "p", "amount": HUGE}
+        good = {"user_id": "u", "product_id": "p"}
+        bad = {**good, "event_type": "purchase", "amount": HUGE}
         alone = predictor.client.post("/predict", json=bad)
         together = predictor.client.post("/predict/batch", json={"requests": [good, bad]}).json()
     assert alone.status_code == 500

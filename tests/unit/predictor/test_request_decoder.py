@@ -71,8 +71,9 @@ def faults(request: dict[str, Any]) -> set[str]:
         "user_id": is_id(request.get("user_id")),
         "product_id": is_id(request.get("product_id")),
         "event_type": event_type is None or known_type is not None,
-        "amount": amount is None or (is_number and 0 <= amount <= 1e12 and known_type != "view"),
-        "event_id": event_id is None or (is_id(event_id) and known_type is not None),
+        "amount": amount is None
+        or (is_number and 0 <= amount <= 1e12 and event_type is not None and known_type != "view"),
+        "event_id": event_id is None or (is_id(event_id) and event_type is not None),
         "timestamp": timestamp is None or is_instant(timestamp),
     }
     return {name for name, kept in keeps.items() if not kept} | (request.keys() - set(FIELDS))

@@ -45,7 +45,7 @@ def test_shadow_scores_what_the_baseline_answers_and_is_logged_as_a_shadow(
     candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
     shadowed(predictor, candidate)
     trips = predictor.reader.round_trips
-    answer = predictor.client.post("/predict", json={**ASK, "amount": 2.0}).json()
+    answer = predictor.client.post("/predict", json={**ASK, "event_type": "purchase", "amount": 2.0}).json()
     batch = predictor.client.post("/predict/batch", json={"requests": [ASK] * 150}).json()
     assert {result["arm"] for result in [answer, *batch["results"]]} == {"baseline"}
     wait_until("every answer and every score is logged", lambda: len(log.appended) == 302, 5, every=0.005)
@@ -65,7 +65,7 @@ def test_shadow_scores_what_the_baseline_answers_and_is_logged_as_a_shadow(
 def test_failing_shadow_harms_no_answer(predictor: RunningPredictor, tmp_path: Path) -> None:
     candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0, fails_on_huge_inputs=True))
     shadowed(predictor, candidate)
-    broken = {**ASK, "amount": HUGE}
+    broken = {**ASK, "event_type": "purchase", "amount": HUGE}
     assert predictor.client.post("/predict", json=broken).status_code == 200
     assert predictor.client.post("/predict/batch", json={"requests": [broken, ASK]}).status_code == 200
     wait_until(

@@ -116,6 +116,8 @@ def _validated(kind: type[Struct], value: Any) -> Any:
     faults += [FieldProblem.holding(name, "Unknown field", value[name]) for name in sorted(unknown)]
     if issubclass(kind, PredictionRequest | RankRequest):
         valid.pop("timestamp", None)
+        if "event_type" in {fault.field for fault in faults}:
+            valid["event_type"] = ""  # It was given, so the others do not lack it
         faults += [
             FieldProblem.holding(name, text, value[name]) for name, text in contract_faults(**valid).items()
         ]

@@ -82,7 +82,9 @@ class PredictionRequest(Struct, forbid_unknown_fields=True, frozen=True, gc=Fals
     event_type: str | None = None
     amount: Annotated[
         Annotated[float, Meta(ge=0, le=MAX_AMOUNT)] | None,
-        _about("Amount of the event at hand, in the shop's currency; null for a view.", 19.9),
+        _about(
+            "Amount of the event at hand, in the shop's currency; needs an event_type, null for a view.", 19.9
+        ),
     ] = None
     event_id: Annotated[Identifier | None, _about("Id of the event at hand; needs an event_type.", "e-7")] = (
         None
@@ -114,8 +116,10 @@ def contract_faults(
         faults["amount"] = "Expected null for a view, as it is in events"
     elif amount is not None and not math.isfinite(amount):
         faults["amount"] = "Expected a finite number"
-    if event_id is not None and event_type is None:
-        faults["event_id"] = "Expected only together with the event_type of the event at hand"
+    if event_type is None:
+        for name, given in (("amount", amount), ("event_id", event_id)):
+            if given is not None:
+                faults[name] = "Expected only together with the event_type of the event at hand"
     return faults
 
 
