@@ -122,7 +122,7 @@ def build_command(
     from reprise.features.training_rows import build_training_rows
     from reprise.runtime.progress import progress
 
-    with error_messages():
+    with error_messages(out):
         plan = Plan.load(repository / "plan" / "plan.json")
         with (
             _canonical(events, import_options, horizon=horizon, plan=plan) as canonical,
@@ -177,9 +177,9 @@ def check_command(
     from reprise.features.parity.check import check_parity
     from reprise.features.plan import Plan
 
-    if reference_rows != "all" and not reference_rows.isdecimal():
+    if reference_rows != "all" and not (reference_rows.isdecimal() and int(reference_rows)):
         raise click.BadParameter(
-            f"{reference_rows!r} is neither a number nor all", param_hint="--reference-rows"
+            f"{reference_rows!r} is neither a number of at least 1 nor all", param_hint="--reference-rows"
         )
     with error_messages():
         plan = Plan.load(repository / "plan" / "plan.json")
@@ -229,7 +229,7 @@ def states_command(
     if (events is None) == (url is None):
         raise click.UsageError("give one of --events, --offline and REPRISE_OFFLINE_STORE")
     folder = out or repository / "data" / "states"
-    with error_messages(), _canonical(events, import_options, url) as source:
+    with error_messages(folder), _canonical(events, import_options, url) as source:
         plan = Plan.load(repository / "plan" / "plan.json")
         with progress("Writing states", None, "rows") as bar:
             report = write_state_rows(source, folder, plan, memory_limit=memory_limit, advance=bar.advance)

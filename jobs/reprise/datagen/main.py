@@ -59,9 +59,6 @@ def command(
         events=events,
         **others,
     )
-    with error_messages(), exit_on_sigterm():
-        try:
-            summary = generate_history(options)
-        except OSError as error:
-            raise click.ClickException(str(error)) from error
+    with error_messages(options.out), exit_on_sigterm():
+        summary = generate_history(options)
     click.echo(summary.render(options))

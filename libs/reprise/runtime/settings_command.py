@@ -31,12 +31,19 @@ _TYPES: dict[Any, click.ParamType[Any]] = {bool: click.BOOL, timedelta: DURATION
 
 
 @contextmanager
-def error_messages() -> Iterator[None]:
-    """End the command with exit status 1 and the message, without a traceback, on a :class:`RepriseError`."""
+def error_messages(out: Path | None = None) -> Iterator[None]:
+    """End the command with exit status 1 and the message, without a traceback, on a :class:`RepriseError`.
+
+    With an output, also on an ``OSError``, such as a full disk, which is taken as the output's.
+    """
     try:
         yield
     except RepriseError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        if out is None or isinstance(error, BrokenPipeError):
+            raise
+        raise click.ClickException(f"{out}: {error.strerror or error}") from error
 
 
 class SettingsCommand(click.Command):

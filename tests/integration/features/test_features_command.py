@@ -232,9 +232,19 @@ def test_check_fails_when_an_executor_computes_something_else(repository: Path, 
     assert "batch and stream: " not in output
 
 
-def test_check_refuses_a_number_of_rows_that_is_none(some_csv: Path) -> None:
-    output = refused("check", "--events", some_csv, "--reference-rows", "many", status=2)
-    assert "'many' is neither a number nor all" in output
+@pytest.mark.parametrize("rows", ["many", "0"])
+def test_check_refuses_a_number_of_rows_that_is_none(some_csv: Path, rows: str) -> None:
+    output = refused("check", "--events", some_csv, "--reference-rows", rows, status=2)
+    assert f"'{rows}' is neither a number of at least 1 nor all" in output
+
+
+@pytest.mark.parametrize(("command", "out"), [("build", "missing/rows.csv"), ("states", "file/states")])
+def test_output_that_cannot_be_written_is_named(
+    tmp_path: Path, some_csv: Path, command: str, out: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    output = refused(command, "--events", some_csv, "--out", tmp_path / out)
+    assert f"Error: {tmp_path / out}: " in output
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,8 @@ def test_text_and_page_show_the_same_and_the_status_tells_a_refusal(tmp_path: Pa
         assert text in both.output
         assert text in html
     assert "a&lt;b&gt;" in html
+    nowhere = CliRunner().invoke(command, [str(good), "--html", str(tmp_path / "missing" / "page.html")])
+    assert f"Error: {tmp_path / 'missing' / 'page.html'}: " in nowhere.output
 
 
 def test_refusal_points_to_inspect(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.settings import Duration, ProcessSettings
-from reprise.runtime.settings_command import settings_command
+from reprise.runtime.settings_command import error_messages, settings_command
 
 
 class ShopSettings(ProcessSettings):
@@ -129,3 +129,9 @@ def test_listing_a_command_does_not_import_its_settings() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_failed_write_is_reported_with_its_output_and_without_a_traceback() -> None:
+    told = pytest.raises(click.ClickException, match=r"out\.csv: No space left on device")
+    with told, error_messages(Path("out.csv")):
+        raise OSError(28, "No space left on device")

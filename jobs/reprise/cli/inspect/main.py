@@ -35,7 +35,7 @@ def command(sources: tuple[Path, ...], html: Path | None, memory_limit: str, imp
         from reprise.runtime.files import atomic_write
 
         page = html_environment("reprise.cli.inspect").get_template("page.html.j2")
-        with atomic_write(html) as path:
+        with error_messages(html), atomic_write(html) as path:
             path.write_text(page.render(inspections=inspections), encoding="utf-8")
         click.echo(f"\nwrote {html}")
     if any(inspection.problem or inspection.blanks for inspection in inspections):
