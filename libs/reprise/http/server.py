@@ -9,6 +9,7 @@ from http import HTTPStatus
 from itertools import count
 from typing import Any, cast
 
+import httptools
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
@@ -177,6 +178,10 @@ class _HeadersTooLargeError(Exception):
     pass
 
 
+class _TunnelError(Exception):
+    pass
+
+
 class _BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with bounds on the time, the headers and the number of connections.
 
@@ -186,6 +191,8 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     Headers beyond the bounds get 431; so do other bytes without a body in them, such as trailers and the extensions of
     chunks. With too many connections, the one that has been idle longest is closed.
+
+    ``Upgrade`` is ignored (RFC 9110, section 7.8), and ``CONNECT`` gets 400.
     """
 
     timeout_seconds: float
@@ -211,7 +218,11 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._without_body += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         # httptools holds a field until it is complete.
         if self._without_body > self.max_header_bytes and not self.transport.is_closing():
             self._refuse_headers()
@@ -238,6 +249,10 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._without_body = 0
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _TunnelError
+            return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -245,9 +260,33 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._receiving = False
         self._without_body = 0
         super().on_message_complete()
+
+    def _parse(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+                self._parse_head_without_upgrade()
+            else:
+                return
+
+    def _parse_head_without_upgrade(self) -> None:
+        """Parse the head again with a new parser, as httptools skips the body of a request with ``Upgrade``."""
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        started = self._started
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        self._started = started
 
     def _count(self, size: int, fields: int) -> None:
         self._header_bytes += size

@@ -209,6 +209,46 @@ def test_silent_connection_is_kept_and_answers_may_take_their_time(base: str) ->
     assert ApiSettings.load().api_keep_alive_seconds > 600
 
 
+UPGRADE = b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: %s, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+SMUGGLED = b"GET /peer HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("is_split", [False, True], ids=["together", "split"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: %d\r\n\r\n%s" % (len(SMUGGLED), SMUGGLED),
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED),
+    ],
+    ids=["length", "chunked"],
+)
+def test_upgrade_is_ignored_and_the_body_is_read(base: str, body: bytes, is_split: bool) -> None:
+    requests = [
+        UPGRADE % b"Upgrade" + body,
+        b"GET /loop HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nHost: x\r\n\r\n",
+        UPGRADE % b"close, Upgrade" + body,
+    ]
+    split = [piece for each in requests for piece in each.partition(b"\r\n\r\n")]
+    answers = trickle(base, split if is_split else [b"".join(requests)], 0.02).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * 3
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers]
+    assert bodies[0] == bodies[2] == b"%d" % len(SMUGGLED)
+    assert b"uvloop" in bodies[1]
+
+
+def test_body_after_an_upgrade_that_trickles_in_is_answered_408(base: str) -> None:
+    head = HEAD.removesuffix(b"\r\n") + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert trickle(base, [head, *[b"x"] * 20], 0.1).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("address", [b"x:443", b"/peer"])
+def test_connect_is_refused_and_its_connection_closed(base: str, address: bytes) -> None:
+    head = b"CONNECT %s HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n" % address
+    said = trickle(base, [head, SMUGGLED], 0.05)
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1 ") == 1
+
+
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
 
