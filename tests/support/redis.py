@@ -18,6 +18,7 @@ from redis import Redis
 
 from reprise.cli.demo.processes import free_port
 from reprise.store.settings import OnlineStoreSettings
+from support.waiting import wait_until
 
 MISSING = "redis-server is not installed"
 _START_SECONDS = 60.0
@@ -99,6 +100,17 @@ class RedisServer:
                 return True
         except OSError:
             return False
+
+
+def fail_to_save(server: RedisServer) -> None:
+    """Make the server refuse writes, as one whose disk is full does."""
+    (server.directory / "dump.rdb").mkdir()
+    with server.client() as client:
+        client.config_set("save", "3600 1")
+        client.bgsave()
+        wait_until(
+            "a failed save", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 10, 0.01
+        )
 
 
 @contextmanager

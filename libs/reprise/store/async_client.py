@@ -12,7 +12,7 @@ from reprise.store.exceptions import StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.async_transport import AsyncTransport
 from reprise.store.transport.connection import DeadlineError
-from reprise.store.transport.resp import PING, ConnectionLostError, pack, reply_error, tls_context
+from reprise.store.transport.resp import PING, ConnectionLostError, is_refusal, pack, reply_error, tls_context
 
 _Replies = TypeVar("_Replies")
 
@@ -57,7 +57,7 @@ class AsyncStoreClient:
             "ping", deadline, lambda until: self._transport.execute_on_primaries(PING, until)
         )
         for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
+            if is_refusal(reply):
                 raise reply_error(f"ping {self._address}", reply)
 
     async def _execute(

@@ -13,7 +13,15 @@ import hiredis
 from reprise.store.exceptions import StoreError, StoreUnavailableError
 from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.blocking import BlockingTransport
-from reprise.store.transport.resp import PING, Command, ConnectionLostError, pack, reply_error, tls_context
+from reprise.store.transport.resp import (
+    PING,
+    Command,
+    ConnectionLostError,
+    is_refusal,
+    pack,
+    reply_error,
+    tls_context,
+)
 
 
 class StoreClient:
@@ -49,7 +57,9 @@ class StoreClient:
 
     def ping(self) -> None:
         """Return once all primaries answer."""
-        self.execute_on_primaries(PING, "ping")
+        with self.convert_errors("ping"):
+            replies = self.transport.execute_on_primaries(PING)
+        self.raise_refusal(filter(is_refusal, replies.values()), "ping")
 
     def execute(self, commands: Sequence[Command], keys: Sequence[bytes], operation: str) -> list[Any]:
         """Send commands, each with its key, in one round trip; return the replies, errors of Redis among them.

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from support.faulty_proxy import FaultyProxy, faulty_proxy
 from support.predictor import predictor_on, published
-from support.redis import RedisServer, running_redis
+from support.redis import RedisServer, fail_to_save, running_redis
 from support.served_bundles import bundle_files
 from support.waiting import wait_until
 
@@ -113,6 +113,20 @@ def test_answer_cut_in_the_middle_is_read_again_on_another_connection(
         assert ask(client).status_code == 200
         assert proxy.cut_after is None, "the answer was not cut"
         wait_until("connects again", lambda: proxy.accepted > before, 10, every=0.01)
+
+
+def test_redis_that_cannot_save_is_read_from(store: Path) -> None:
+    with running_redis() as server, faulty_proxy(server.host, server.port) as proxy:
+        with predictor_on(proxy, store, **QUICK) as earlier:
+            wait_until("ready", lambda: earlier.get("/ready").status_code == 200, 10, every=0.01)
+            fail_to_save(server)
+            before = proxy.accepted
+            proxy.drop_connections()
+            wait_until("connects again", lambda: proxy.accepted > before, 10, every=0.01)
+            assert ask(earlier).status_code == 200
+        with predictor_on(server, store) as later:
+            assert ask(later).status_code == 200
+            wait_until("ready", lambda: later.get("/ready").status_code == 200, 10, every=0.01)
 
 
 def test_replica_that_takes_no_writes_is_read_from(store: Path) -> None:

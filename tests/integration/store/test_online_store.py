@@ -18,9 +18,8 @@ from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.watermarks import Watermarks
 from support.embedded_redis import Address
-from support.redis import RedisServer, free_port, running_redis
+from support.redis import RedisServer, fail_to_save, free_port, running_redis
 from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC
-from support.waiting import wait_until
 
 TOPIC = bytes(range(16))
 HOUR = timedelta(hours=1)
@@ -223,15 +222,12 @@ def test_a_server_that_refuses_a_write_is_named_with_the_reason(
 def test_a_server_that_cannot_save_is_unavailable() -> None:
     with running_redis() as server, OnlineStore.connect(server.settings()) as store:
         store.ping()  # it has loaded its file
-        (server.directory / "dump.rdb").mkdir()
-        client = server.client()
-        client.config_set("save", "3600 1")
-        client.bgsave()
-        wait_until(
-            "a failed save", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 10, 0.01
-        )
+        fail_to_save(server)
         with pytest.raises(StoreUnavailableError, match="MISCONF"):
             store.write_guarded([write(None, b"w")])
+        store.ping()
+        with OnlineStore.connect(server.settings()) as new:
+            new.ping()
 
 
 @pytest.mark.redis

@@ -25,6 +25,7 @@ from reprise.store.transport.resp import (
     Command,
     ConnectionLostError,
     handshake,
+    is_refusal,
     pack,
     reply_error,
 )
@@ -341,7 +342,7 @@ class BlockingConnection(Connection):
     def _authenticate(self) -> None:
         self.on_connect()
         for reply in self.execute(self._first_commands):
-            if isinstance(reply, hiredis.ReplyError):
+            if is_refusal(reply):
                 self.disconnect()
                 refusal = reply_error(f"connect to {self._address}", reply)
                 if isinstance(refusal, StoreRefusedError):

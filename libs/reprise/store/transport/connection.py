@@ -18,7 +18,7 @@ import hiredis
 
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from reprise.store.settings import Address, OnlineStoreSettings
-from reprise.store.transport.resp import PING, ConnectionLostError, handshake, reply_error
+from reprise.store.transport.resp import PING, ConnectionLostError, handshake, is_refusal, reply_error
 from reprise.store.transport.resp_rows import RespRowBuffer, RespRows
 
 _INCOMPLETE = object()
@@ -207,7 +207,7 @@ async def open_connection(
         except (OSError, ConnectionLostError) as error:
             raise StoreUnavailableError(operation, str(error)) from error
         for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
+            if is_refusal(reply):
                 raise reply_error(operation, reply)
         on_failure.pop_all()
     return connection

@@ -49,6 +49,11 @@ def reply_error(operation: str, reply: hiredis.ReplyError) -> StoreError:
     return StoreRefusedError(operation, text)
 
 
+def is_refusal(reply: object) -> bool:
+    """Return whether a reply to ``PING`` or ``handshake`` is an error, other than MISCONF: reads are still answered."""
+    return isinstance(reply, hiredis.ReplyError) and not str(reply).startswith("MISCONF ")
+
+
 def handshake(settings: OnlineStoreSettings) -> list[Command]:
     """Return the commands that authenticate a new connection, select its database and check that it answers."""
     commands = []
