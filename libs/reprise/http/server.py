@@ -186,8 +186,8 @@ class _BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with bounds on the time, the headers and the number of connections.
 
     A request that takes longer than ``timeout_seconds`` to arrive loses its connection, with 408 if its head has
-    arrived. The time runs from the first byte of a request to its last, or from the start of a new connection. Each
-    connection has one timer, which is set again when it expires rather than with each request.
+    arrived. The time runs from the first byte of a request to its last. Each connection has one timer, which is set
+    again when it expires rather than with each request. A connection without bytes ends after the keep-alive timeout.
 
     Headers beyond the bounds get 431; so do other bytes without a body in them, such as trailers and the extensions of
     chunks. With too many connections, the one that has been idle longest is closed.
@@ -203,11 +203,14 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._receiving = True
+        self._receiving = False
         # The clock has milliseconds; connections of the same one are closed in their order.
         self._number = next(_numbers)
         self._started = self.loop.time()
         self._timer = self.loop.call_later(self.timeout_seconds, self._check)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
         self._without_body = self._header_bytes = self._header_fields = 0
         if len(self.connections) > self.max_connections:
             self._make_room()
@@ -219,6 +222,9 @@ class _BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._without_body += len(data)
         self._unset_keepalive_if_required()
+        if not self._receiving and self._is_idle():
+            self._receiving = True
+            self._started = self.loop.time()
         try:
             self._parse(data)
         except httptools.HttpParserError:

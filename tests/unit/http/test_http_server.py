@@ -183,6 +183,7 @@ def trickle(base: str, pieces: list[bytes], pause: float) -> bytes:
         return said
 
 
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 
 
@@ -198,6 +199,18 @@ def test_body_that_trickles_in_is_answered_408_and_others_go_on(base: str) -> No
 def test_head_that_trickles_in_loses_its_connection(base: str) -> None:
     start = time.monotonic()
     assert trickle(base, [HEAD[at : at + 1] for at in range(30)], 0.1) == b""
+    assert time.monotonic() - start < 4
+
+
+def test_new_connection_without_bytes_is_kept(base: str) -> None:
+    said = trickle(base, [b"", GET + b"Connection: close\r\n\r\n"], 6.0 if SOAK else 1.5)
+    assert said.startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("earlier", [b"", GET + b"\r\n"], ids=["new", "kept"])
+def test_connection_with_a_line_break_alone_is_closed(base: str, earlier: bytes) -> None:
+    start = time.monotonic()
+    trickle(base, [earlier, b"\r\n"], 0.2)
     assert time.monotonic() - start < 4
 
 
@@ -249,7 +262,6 @@ def test_connect_is_refused_and_its_connection_closed(base: str, address: bytes)
     assert said.count(b"HTTP/1.1 ") == 1
 
 
-GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
 
 
@@ -297,6 +309,13 @@ def test_idle_connection_ends_after_the_setting(bounded: dict[str, str]) -> None
     said = trickle(bounded["api"], [GET + b"\r\n"], 0.0)
     assert said.startswith(b"HTTP/1.1 200 OK")
     assert time.monotonic() - start < 4
+
+
+@pytest.mark.parametrize("port", ["api", "metrics"])
+def test_new_connection_without_bytes_ends_after_the_setting(bounded: dict[str, str], port: str) -> None:
+    start = time.monotonic()
+    assert trickle(bounded[port], [], 0.0) == b""
+    assert 0.9 < time.monotonic() - start < 4
 
 
 def test_client_behind_a_trusted_proxy_is_the_one_that_it_names(bounded: dict[str, str]) -> None:
