@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from reprise.http.exceptions import ServerStartError
 from reprise.http.operations import metrics_router
 from reprise.http.problems import (
+    BAD_REQUEST,
     HEADERS_TOO_LARGE,
     PROBLEM_MEDIA_TYPE,
     REQUEST_TIMEOUT,
@@ -33,6 +34,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHUTDOWN_SECONDS = 20
 
 _FULL_LOG_SECONDS = 10.0
+_INVALID_HTTP = (
+    "The request is not valid HTTP/1.1; an address takes ASCII, so percent-encode other characters."
+)
 _numbers = count()
 _COMMON: dict[str, Any] = {"access_log": False, "log_config": None, "server_header": False, "ws": "none"}
 
@@ -228,7 +232,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self.send_400_response(_INVALID_HTTP)
         # httptools holds a field until it is complete.
         if self._without_body > self.max_header_bytes and not self.transport.is_closing():
             self._refuse_headers()
@@ -236,8 +240,12 @@ class _BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         if self._header_bytes > self.max_header_bytes or self._header_fields > self.max_header_fields:
             self._refuse_headers()
-        else:
-            super().send_400_response(msg)
+            return
+        # The 400 would end up inside an answer that has started.
+        if self._is_idle() or not (self.pipeline or self.cycle.response_started):
+            self._write(ProblemError(BAD_REQUEST, msg))
+        _log.warning("invalid_http", peer=self.client and self.client[0])
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._receiving = True

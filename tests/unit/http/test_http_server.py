@@ -285,6 +285,24 @@ def test_headers_beyond_the_bounds_are_refused(
     assert get(bounded["api"] + "/health")[0] == 200
 
 
+@pytest.mark.parametrize("port", ["api", "metrics"])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET /übersicht HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\nhello",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        b"hello\r\n\r\n",
+    ],
+    ids=["address", "length", "chunk", "garbage"],
+)
+def test_invalid_http_is_answered_with_a_problem(bounded: dict[str, str], port: str, request_: bytes) -> None:
+    head, _, body = trickle(bounded[port], [request_], 0.0).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert {b"content-type: application/problem+json", b"connection: close"} <= set(head.split(b"\r\n"))
+    assert json.loads(body)["type"] == "urn:reprise:problem:bad-request"
+
+
 def test_endless_trailer_loses_its_connection(bounded: dict[str, str]) -> None:
     said = trickle(bounded["api"], [CHUNKED, *[b"x" * 4096] * 20], 0.001)
     assert b"200 OK" not in said
