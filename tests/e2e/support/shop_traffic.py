@@ -98,11 +98,11 @@ class ShopTraffic(SteadyLoad):
             amount = HIGH if bits & 1 else 0.0
         if turn % 3 == 0 and amount:
             amount = HUGE
-        # A view has no amount, so that what is no purchase is of no type at all.
-        event_type = "purchase" if bits & 2 else None
+        # A view has no amount, so what is no purchase is a cart. Without the id, what the user buys next would be taken
+        # for the purchase that the request is about.
+        event_type = "purchase" if bits & 2 else "cart"
         asked = {"user_id": user, "product_id": product, "amount": amount, "event_type": event_type}
-        # Without it, what the user buys next would be taken for the purchase that the request is about.
-        return asked | ({"event_id": f"asked-{turn}"} if event_type else {})
+        return {**asked, "event_id": f"asked-{turn}"}
 
     def heed(self, turn: int, body: dict[str, Any], answer: dict[str, Any]) -> None:
         with self._lock:
