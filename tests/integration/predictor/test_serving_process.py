@@ -78,7 +78,7 @@ def test_rows_of_the_codec_are_answered_with_their_features_and_every_answer_is_
     log = {"PREDICTOR_PREDICTION_LOG": "true", "REPRISE_LOG_DIR": str(tmp_path / "log")}
     with serving(tmp_path, **environment(redis_server, tmp_path / "models", **log)) as predictor:
         predictor.wait_until_ready()
-        answer = predictor.http.post("/predict?explain=all", json={**ASK, "amount": 5}).json()
+        answer = predictor.http.post("/predict?explain=all", json={**ASK, "event_type": "purchase", "amount": 5}).json()
         assert answer["probability"] == pytest.approx(0.880797, abs=1e-6)
         assert answer["known"] == {"user": True, "product": True, "pair": True}
         assert answer["model_version"] == digest
@@ -91,7 +91,7 @@ def test_rows_of_the_codec_are_answered_with_their_features_and_every_answer_is_
             "product_views": 7.0,
             "pair_purchases": 2.0,
             "request_amount": 5.0,
-            "request_is_purchase": None,
+            "request_is_purchase": 1.0,
         }
         other = predictor.http.get("/features/" + quote("ü/2%2F", safe="")).json()
         assert (other["user_id"], other["known"]) == ("ü/2%2F", {"user": True})
