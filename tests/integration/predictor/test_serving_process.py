@@ -78,7 +78,9 @@ def test_rows_of_the_codec_are_answered_with_their_features_and_every_answer_is_
     log = {"PREDICTOR_PREDICTION_LOG": "true", "REPRISE_LOG_DIR": str(tmp_path / "log")}
     with serving(tmp_path, **environment(redis_server, tmp_path / "models", **log)) as predictor:
         predictor.wait_until_ready()
-        answer = predictor.http.post("/predict?explain=all", json={**ASK, "event_type": "purchase", "amount": 5}).json()
+        answer = predictor.http.post(
+            "/predict?explain=all", json={**ASK, "event_type": "purchase", "amount": 5}
+        ).json()
         assert answer["probability"] == pytest.approx(0.880797, abs=1e-6)
         assert answer["known"] == {"user": True, "product": True, "pair": True}
         assert answer["model_version"] == digest
