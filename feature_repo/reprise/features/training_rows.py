@@ -92,7 +92,7 @@ def build_training_rows(
 
     The label says whether the same user buys the same product in (t, t + horizon]. It is null if the history ends
     before the horizon and the refund window are over, within which a returned purchase does not count; 0 counts all.
-    With ``questions`` there are also the rows of ``sampled_questions``. ``further`` horizons have labels in columns of
+    With ``questions`` there are also the rows of ``sampled_requests``. ``further`` horizons have labels in columns of
     their own. Erased users have no rows.
 
     ``events`` is canonical Parquet, ``out`` a ``.parquet`` or ``.csv`` file. ``open_executor`` is ``BatchExecutor`` or

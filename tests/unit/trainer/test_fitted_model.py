@@ -9,7 +9,7 @@ import pytest
 from reprise.evaluation.poisson_gamma import PastPurchases
 from reprise.evaluation.time_split import Span, TimeSplit
 from reprise.features.request_kinds import ONE_KIND, KindColumns
-from reprise.features.sampled_questions import ASKED
+from reprise.features.sampled_requests import ASKED
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.evaluation.held_out import evaluate_slices, score_intervals
 from reprise.trainer.exceptions import TrainingRefusedError

@@ -15,7 +15,7 @@ from reprise import sql
 from reprise.features.executors import batch_sql
 from reprise.features.executors.plan_executor import BATCH_ROWS, PlanExecutor
 from reprise.features.plan import EntityName, EntityPlan, Plan
-from reprise.features.sampled_questions import QUESTION_TABLES
+from reprise.features.sampled_requests import SAMPLING_TABLES
 from reprise.features.sql_dialect import DUCKDB, ROW_ORDER
 
 POSITION_COLUMNS = ("topic_id", "partition", "offset")
@@ -178,7 +178,7 @@ class BatchExecutor(PlanExecutor):
     def _order(self, source: str) -> tuple[int, batch_sql.Span]:
         """Create the table ``ordered``; return its number of rows and their span."""
         self._create("ordered", f"SELECT * FROM ({source}) ORDER BY {ROW_ORDER}")
-        for table in QUESTION_TABLES:
+        for table in SAMPLING_TABLES:
             self._drop(table)
         [(count, first_us, last_us)] = self._run("SELECT count(*), min(ts), max(ts) FROM ordered")
         return count, batch_sql.Span(first_us, last_us)

@@ -19,12 +19,12 @@ from reprise.features.executors import batch_sql
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import Outcome, refunded_purchases
 from reprise.features.plan import EntityName, EntityPlan, Plan
-from reprise.features.sampled_questions import (
+from reprise.features.sampled_requests import (
     EarlierDays,
     expected_idle,
     known_pairs,
-    question_tables,
-    sampled_questions,
+    sampled_requests,
+    sampling_tables,
 )
 from reprise.features.sql_dialect import SqlDialect
 from reprise.features.vectorizer import FeatureVectorizer
@@ -148,7 +148,7 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
 
         Expressions may use the columns of ``batch_sql.transitions_select``, ``refunded``, the table ``events``, and
         windows that are partitioned by user.
-        With ``questions_us`` there are the rows of ``sampled_questions`` too, whose labels are known after that time,
+        With ``questions_us`` there are the rows of ``sampled_requests`` too, whose labels are known after that time,
         and the column ``asked``.
         """
         source = (
@@ -157,7 +157,7 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         )
         if questions_us is not None:
             names = ", ".join(batch_sql.ROW_COLUMNS)
-            questions = self._questions(questions_us)
+            questions = self._sampled_requests(questions_us)
             source = (
                 f"SELECT {names}, refunded, 'before' AS asked FROM ({source}) UNION ALL"
                 f" SELECT {names}, NULL, asked FROM ({questions})"
@@ -189,12 +189,12 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
         return self._stream(self._final_select(entity_plan))
 
     def known_pairs(self) -> pa.RecordBatchReader:
-        """Return the rows of ``sampled_questions.known_pairs``."""
+        """Return the rows of ``sampled_requests.known_pairs``."""
         return self._stream(known_pairs(self._plan.purchase_type))
 
     def expected_idle(self) -> dict[bool, int]:
-        """Return the sums of ``sampled_questions.expected_idle`` until the end of the last event's day."""
-        self._create_question_tables(0)
+        """Return the sums of ``sampled_requests.expected_idle`` until the end of the last event's day."""
+        self._create_sampling_tables(0)
         return {bool(repeat): int(expected) for repeat, expected in self._run(expected_idle())}
 
     def load_pairs(self, part_rows: int) -> list[int]:
@@ -289,13 +289,13 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
             f" {is_purchase} AS is_purchase FROM events"
         )
 
-    def _questions(self, horizon_us: int, earlier: EarlierDays | None = None) -> str:
-        """Create the tables of the ``sampled_questions``, and return their query."""
-        self._create_question_tables(horizon_us, earlier)
-        return sampled_questions(horizon_us, self._plan.purchase_type, self.dialect, earlier)
+    def _sampled_requests(self, horizon_us: int, earlier: EarlierDays | None = None) -> str:
+        """Create the tables of the ``sampled_requests``, and return their query."""
+        self._create_sampling_tables(horizon_us, earlier)
+        return sampled_requests(horizon_us, self._plan.purchase_type, self.dialect, earlier)
 
-    def _create_question_tables(self, horizon_us: int, earlier: EarlierDays | None = None) -> None:
-        tables = question_tables(horizon_us, self._plan.purchase_type, self.dialect, earlier)
+    def _create_sampling_tables(self, horizon_us: int, earlier: EarlierDays | None = None) -> None:
+        tables = sampling_tables(horizon_us, self._plan.purchase_type, self.dialect, earlier)
         for name, query in tables.items():
             self._create(name, query)
 

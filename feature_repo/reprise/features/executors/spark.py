@@ -20,7 +20,7 @@ from reprise.features.executors import batch_sql
 from reprise.features.executors.bucketed_past import BucketedPast
 from reprise.features.executors.plan_executor import BATCH_ROWS, FINAL_TABLES, PlanExecutor
 from reprise.features.plan import EntityName, EntityPlan, Plan
-from reprise.features.sampled_questions import QUESTION_TABLES
+from reprise.features.sampled_requests import SAMPLING_TABLES
 from reprise.features.sql_dialect import SPARK
 from reprise.runtime.logs import get_logger
 from reprise.runtime.storage import Storage, open_storage
@@ -155,7 +155,7 @@ class SparkExecutor(PlanExecutor):
         rows = "transitions"
         self._create("lifted", batch_sql.lifted_select(self._plan, f"({source})", self.dialect))
         [(first_us, last_us)] = self._run("SELECT min(ts), max(ts) FROM lifted")
-        for table in QUESTION_TABLES:
+        for table in SAMPLING_TABLES:
             self._drop(table)
         span = batch_sql.Span(first_us, last_us)
         self._create(rows, batch_sql.transitions_select(self._plan, "lifted", self.dialect))

@@ -17,7 +17,7 @@ from reprise.features.executors.plan_executor import ARROW_TYPES, PlanExecutor
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import training_label
 from reprise.features.plan import EntityPlan, Plan
-from reprise.features.sampled_questions import EarlierDays, expected_idle, known_pairs
+from reprise.features.sampled_requests import EarlierDays, expected_idle, known_pairs
 from reprise.features.sql_dialect import ROW_ORDER
 from reprise.features.vectorizer import StateRow
 from reprise.runtime.files import atomic_write
@@ -87,7 +87,10 @@ class StateFold(BatchExecutor):
         self._fold = Fold(self._plan)
         self._snapshot = snapshot
         self._earlier = EarlierDays(snapshot.end_us, snapshot.table("known_pairs"), dict(expected))
-        names, questions = ", ".join(batch_sql.ROW_COLUMNS), self._questions(questions_us, self._earlier)
+        names, questions = (
+            ", ".join(batch_sql.ROW_COLUMNS),
+            self._sampled_requests(questions_us, self._earlier),
+        )
         self._create(
             "fold_rows",
             f"""
@@ -95,7 +98,7 @@ class StateFold(BatchExecutor):
             FROM (
                 SELECT {names}, 'before' AS asked FROM ({self._events(is_row=True)})
                 UNION ALL SELECT {names}, asked FROM ({questions})
-            ) r JOIN question_pairs USING (user_id, product_id)
+            ) r JOIN sampling_pairs USING (user_id, product_id)
             WHERE ts <= (SELECT max(ts) - {questions_us} FROM events)
             """,
         )

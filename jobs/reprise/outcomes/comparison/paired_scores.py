@@ -27,9 +27,7 @@ class PairedScores:
     improvement: Floats  # Sum over them of the baseline's squared error less the candidate's
     baseline: Floats  # Sum over them of the baseline's squared error
     purchases: Floats  # How many of them the user bought after
-    variance: (
-        Floats  # Sum over them of the improvement's variance if the models' mean is the true probability
-    )
+    variance: Floats  # Sum over them of the improvement's variance, if the mean of both scores were true
     reproduced: int = 0  # Logged probabilities that were compared with their own model's
     differing: int = 0  # How many of them differ
 
@@ -63,5 +61,5 @@ def pair_scores(
             own = answered_by == arm
             reproduced += int(np.count_nonzero(own))
             differing += int(np.count_nonzero(np.abs(score[own] - logged[own]) > REPRODUCED))
-    predictions, improvement, baseline_loss, purchases, implied = sums
-    return PairedScores(predictions, improvement, baseline_loss, purchases, implied, reproduced, differing)
+    predictions, improvement, baseline_loss, purchases, variances = sums
+    return PairedScores(predictions, improvement, baseline_loss, purchases, variances, reproduced, differing)

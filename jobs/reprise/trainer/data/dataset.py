@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from reprise import sql
 from reprise.evaluation.poisson_gamma import PastPurchases
 from reprise.evaluation.time_split import Span
-from reprise.features.sampled_questions import ASKED
+from reprise.features.sampled_requests import ASKED
 from reprise.features.training_rows import further_label
 from reprise.runtime.durations import format_duration
 from reprise.trainer.data.labelled_rows import LabelledRows, too_few_labels

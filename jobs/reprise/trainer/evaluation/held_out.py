@@ -12,7 +12,7 @@ from reprise.evaluation.classification_metrics import Floats, Labels, RankedPred
 from reprise.evaluation.cluster_bootstrap import Interval, bootstrap
 from reprise.evaluation.time_split import Span
 from reprise.features.request_kinds import KINDS
-from reprise.features.sampled_questions import ASKED
+from reprise.features.sampled_requests import ASKED
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.labelled_rows import Rows
 from reprise.trainer.evaluation.baselines import FREQUENCY, POISSON_GAMMA, PREVALENCE, RECENCY, RFM_TREE

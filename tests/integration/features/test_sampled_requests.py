@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.features.sampled_questions import AFTER_SHARE, AFTER_US, IDLE_SHARE
+from reprise.features.sampled_requests import AFTER_SHARE, AFTER_US, IDLE_SHARE
 from reprise.features.training_rows import build_training_rows
 from support.hard_histories import random_history
 from support.histories import event_table
@@ -38,7 +38,7 @@ def events(folder: Path) -> pd.DataFrame:
     return pq.read_table(folder / "events.parquet").to_pandas().drop_duplicates("event_id")
 
 
-def test_rows_at_events_are_those_without_sampled_questions(folder: Path, rows: pd.DataFrame) -> None:
+def test_rows_at_events_are_those_without_sampled_requests(folder: Path, rows: pd.DataFrame) -> None:
     build_training_rows(folder / "events.parquet", folder / "plain.parquet", PLAN, HORIZON)
     plain = pq.read_table(folder / "plain.parquet").to_pandas()
     asked_before = rows[rows["asked"] == "before"].drop(columns="asked").reset_index(drop=True)

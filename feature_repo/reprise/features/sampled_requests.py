@@ -25,8 +25,8 @@ AFTER_SHARE = 0.05
 AFTER_US = 60_000_000
 """Longest time after an event at which that is asked, on the same day."""
 
-QUESTION_TABLES = ("question_pairs", "question_days")
-"""Tables of ``question_tables``."""
+SAMPLING_TABLES = ("sampling_pairs", "sampling_days")
+"""Tables of ``sampling_tables``."""
 
 _KEYS = float(2**60)
 _UNIT = 2**40
@@ -58,36 +58,36 @@ def known_pairs(purchase_type: str, earlier: EarlierDays | None = None, before_u
     )
 
 
-def question_tables(
+def sampling_tables(
     horizon_us: int, purchase_type: str, dialect: SqlDialect, earlier: EarlierDays | None = None
 ) -> dict[str, str]:
-    """Return the queries of the ``QUESTION_TABLES``, each of which may use the one before, over the table ``events``.
+    """Return the queries of the ``SAMPLING_TABLES``, each of which may use the one before, over the table ``events``.
 
-    ``question_pairs`` has the ``known_pairs`` and the offsets of their samples. ``question_days`` has the idle requests
+    ``sampling_pairs`` has the ``known_pairs`` and the offsets of their samples. ``sampling_days`` has the idle requests
     expected of a pair on a day, ``of_day``, and on all days before it, ``before_day``, in units of ``_UNIT``, by
     ``repeat``, whether the pair was bought before.
     """
     offset = f"{dialect.event_key(_text('idle', 'user_id', 'product_id'))} % {_UNIT}"
     queries = (
         f"SELECT *, {offset} AS pair_offset FROM ({known_pairs(purchase_type, earlier)})",
-        _question_days(horizon_us, dialect, earlier),
+        _sampling_days(horizon_us, dialect, earlier),
     )
-    return dict(zip(QUESTION_TABLES, queries, strict=True))
+    return dict(zip(SAMPLING_TABLES, queries, strict=True))
 
 
 def expected_idle(before_us: int | None = None) -> str:
-    """Return the query of the idle requests expected of a pair until an instant, from the ``question_tables``.
+    """Return the query of the idle requests expected of a pair until an instant, from the ``sampling_tables``.
 
     It has ``repeat``, whether of a pair that was bought before, and ``expected``.
     """
     past = "" if before_us is None else f" WHERE day < {before_us}"
-    return f"SELECT repeat, max(before_day + of_day) AS expected FROM question_days{past} GROUP BY repeat"
+    return f"SELECT repeat, max(before_day + of_day) AS expected FROM sampling_days{past} GROUP BY repeat"
 
 
-def sampled_questions(
+def sampled_requests(
     horizon_us: int, purchase_type: str, dialect: SqlDialect, earlier: EarlierDays | None = None
 ) -> str:
-    """Return the query of the sampled requests over the table ``events`` and the ``question_tables``.
+    """Return the query of the sampled requests over the table ``events`` and the ``sampling_tables``.
 
     It has ``batch_sql.ROW_COLUMNS`` and ``asked``.
 
@@ -107,14 +107,14 @@ def sampled_questions(
     )
     in_day = rounded(f"(at_sum - before_day)::DOUBLE / of_day::DOUBLE * {day_us}")
     return f"""
-        WITH totals AS (SELECT repeat, max(before_day + of_day) AS total FROM question_days GROUP BY repeat),
+        WITH totals AS (SELECT repeat, max(before_day + of_day) AS total FROM sampling_days GROUP BY repeat),
         phases AS ({_phases(0 if earlier is None else earlier.end_us)}),
         numbers AS (
             SELECT p.*, {_sum_at("o", "opens", rounded)} - pair_offset AS from_sum,
                    coalesce({_sum_at("c", "closes", rounded)}, total) - pair_offset AS to_sum
             FROM phases p JOIN totals t ON p.repeat = t.repeat
-            JOIN question_days o ON p.repeat = o.repeat AND {_day("opens")} = o.day
-            LEFT JOIN question_days c ON p.repeat = c.repeat AND {_day("closes")} = c.day
+            JOIN sampling_days o ON p.repeat = o.repeat AND {_day("opens")} = o.day
+            LEFT JOIN sampling_days c ON p.repeat = c.repeat AND {_day("closes")} = c.day
         ),
         sampled AS (
             SELECT *, number * {_UNIT} + pair_offset AS at_sum FROM (SELECT *, {number} AS number FROM numbers)
@@ -123,7 +123,7 @@ def sampled_questions(
             SELECT user_id, product_id, ts FROM (
                 SELECT user_id, product_id, opens, closes,
                        day + least(greatest({in_day}, 1), {MICROSECONDS_PER_DAY - 1}) AS ts
-                FROM sampled s JOIN question_days d
+                FROM sampled s JOIN sampling_days d
                     ON s.repeat = d.repeat AND at_sum > before_day AND at_sum <= before_day + of_day
             ) WHERE ts > opens AND (closes IS NULL OR ts <= closes) AND ts <= {_last(horizon_us)}
         )
@@ -147,15 +147,15 @@ def _phases(start_us: int) -> str:
     """Return the times in which a pair was known but not bought, and since it was bought, from ``start_us`` on."""
     return f"""
         SELECT user_id, product_id, pair_offset, false AS repeat, greatest(known, {start_us}) AS opens, bought AS closes
-        FROM question_pairs WHERE bought IS NULL OR bought >= {start_us}
+        FROM sampling_pairs WHERE bought IS NULL OR bought >= {start_us}
         UNION ALL
         SELECT user_id, product_id, pair_offset, true, greatest(bought, {start_us}), NULL
-        FROM question_pairs WHERE bought IS NOT NULL
+        FROM sampling_pairs WHERE bought IS NOT NULL
         """
 
 
-def _question_days(horizon_us: int, dialect: SqlDialect, earlier: EarlierDays | None) -> str:
-    # Without WITH, which Spark 4.1 cannot plan if it names a table twice that is cached
+def _sampling_days(horizon_us: int, dialect: SqlDialect, earlier: EarlierDays | None) -> str:
+    # No WITH: Spark 4.1 fails to plan one that names a cached table twice
     start_us, expected = (0, {}) if earlier is None else (earlier.end_us, earlier.expected)
     before = f"CASE WHEN repeat THEN {expected.get(True, 0)} ELSE {expected.get(False, 0)} END"
     day_us = double(MICROSECONDS_PER_DAY)
