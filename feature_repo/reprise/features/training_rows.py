@@ -47,7 +47,7 @@ def further_label(horizon: timedelta) -> str:
 
 
 def training_schema(plan: Plan, *, questions: bool = False, further: Sequence[timedelta] = ()) -> pa.Schema:
-    """Return the columns of training rows, in order; with sampled questions there is ``asked``."""
+    """Return the columns of training rows, in order; with sampled requests there is ``asked``."""
     texts = [(name, pa.string()) for name in _texts(questions)]
     numbers = [(name, pa.float64()) for name in ("amount", *plan.input_names)]
     flags = [(name, pa.bool_()) for name in ("label", "repeat_candidate", *map(further_label, further))]

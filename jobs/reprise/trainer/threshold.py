@@ -1,4 +1,4 @@
-"""The thresholds: the probability from which a purchase is predicted, chosen by a rule for each kind of question."""
+"""The thresholds: the probability from which a purchase is predicted, chosen by a rule for each kind of request."""
 
 import re
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from reprise.evaluation.classification_metrics import Floats, Labels
 from reprise.features.request_kinds import KINDS, pools
 
 MIN_PREDICTED_ROWS = 50
-"""Fewest rows on which a kind of question has to reach a precision: a few rows reach any by chance."""
+"""Fewest rows on which a kind of request has to reach a precision: a few rows reach any by chance."""
 
 MIN_KIND_LABELS = 50
-"""Fewest rows of each label with which a kind of question gets a threshold of its own."""
+"""Fewest rows of each label with which a kind of request gets a threshold of its own."""
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _FORMS = {

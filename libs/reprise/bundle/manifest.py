@@ -121,7 +121,7 @@ class Evaluation(_Part):
 
 
 class KindVerdict(_Part):
-    """The verdicts on one kind of question, and how often they were right on held-out rows.
+    """The verdicts on one kind of request, and how often they were right on held-out rows.
 
     Tables of a kind with few rows on a side of the threshold are of its group, or of all rows.
     """
@@ -255,7 +255,7 @@ class HorizonModel(_Part):
         description="Of ``evaluated-horizon-SECONDS.onnx``, the graph that the evaluation is of."
     )
     threshold: Share = Field(description="Chosen for all requests at events together.")
-    verdicts: dict[str, KindVerdict] = Field(description="By kind of question.")
+    verdicts: dict[str, KindVerdict] = Field(description="By kind of request.")
     train: Window = Field(description="Rows that the published graph was grown on.")
     calibration: dict[str, float] = Field(description="Coefficients of the published graph's calibrations.")
     evaluated: Window = Field(
@@ -298,7 +298,7 @@ class Manifest(_Part):
     )
     verdicts: dict[str, KindVerdict] = Field(
         default_factory=dict,
-        description="By kind of question; empty for a model with one threshold, which states the probability of"
+        description="By kind of request; empty for a model with one threshold, which states the probability of"
         " the predicted class as its confidence.",
     )
     seed: int

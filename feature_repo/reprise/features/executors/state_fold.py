@@ -75,7 +75,7 @@ class StateFold(BatchExecutor):
     """
 
     def load_rows(self, events: Path, snapshot: Snapshot, questions_us: int, refund_us: int) -> None:
-        """Load the rows of all events and sampled questions since the snapshot, whose labels are known.
+        """Load the rows of all events and sampled requests since the snapshot, whose labels are known.
 
         ``events`` is canonical Parquet of distinct events, ``questions_us`` how long after a row its label is known.
 

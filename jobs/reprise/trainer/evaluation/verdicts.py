@@ -1,4 +1,4 @@
-"""How often the verdicts of each kind of question are right, on held-out rows: the confidence that is stated."""
+"""How often the verdicts of each kind of request are right, on held-out rows: the confidence that is stated."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def judge_verdicts(
     thresholds: Sequence[float | None],
     users: Indices,
 ) -> dict[str, KindVerdict]:
-    """Return for each kind of question how often its verdicts are right on held-out rows.
+    """Return for each kind of request how often its verdicts are right on held-out rows.
 
     Args:
         kinds: The place of each row's kind in ``KINDS``.

@@ -62,7 +62,7 @@ def fit_forest(
     thresholds = choose_thresholds(rule, kinds, at_events, calibration.labels, probabilities)
     if set(thresholds.by_kind) == {None}:
         raise TrainingRefusedError(
-            f"no threshold satisfies {settings.threshold_rule} for any kind of question on {len(calibration):,}"
+            f"no threshold satisfies {settings.threshold_rule} for any kind of request on {len(calibration):,}"
             f" held-out rows, of which {calibration.positives / len(calibration):.1%} were followed by a purchase",
             "a lower precision, or another --threshold-rule",
         )

@@ -181,7 +181,7 @@ class PredictionResponse(TypedDict):
     confidence: Annotated[
         float,
         _about(
-            "Of the held-out questions of the same kind at least as extreme on the prediction's side, the share for"
+            "Of the held-out requests of the same kind at least as extreme on the prediction's side, the share for"
             " which it was right, estimated conservatively.",
             0.71,
             ge=0,
@@ -190,7 +190,7 @@ class PredictionResponse(TypedDict):
     ]
     threshold: Annotated[
         float | None,
-        _about("The threshold of this kind of question; null if a purchase is never predicted.", 0.31),
+        _about("The threshold of this kind of request; null if a purchase is never predicted.", 0.31),
     ]
     user_id: Annotated[str, _about(None, "u-1042")]
     product_id: Annotated[str, _about(None, "p-17")]
@@ -430,7 +430,7 @@ class ModelInfo(BaseModel):
     refused: RefusedModel | None = Field(description="A newer model that was refused, if any.")
     threshold: float = Field(description="Of all requests at events together.")
     verdicts: dict[str, KindVerdict] = Field(
-        description="By kind of question its threshold, by ``parameters.threshold_rule``, and the confidences."
+        description="By kind of request its threshold, by ``parameters.threshold_rule``, and the confidences."
     )
     horizon_seconds: int
     horizons: tuple[HorizonModel, ...] = Field(

@@ -16,7 +16,7 @@ Verdict = tuple[bool, float, float | None]
 
 
 class VerdictTable:
-    """The thresholds and confidences of a model, or of its further horizon, by kind of question.
+    """The thresholds and confidences of a model, or of its further horizon, by kind of request.
 
     A bundle without ``verdicts`` has one threshold, and its confidence is the probability of the predicted class.
     """

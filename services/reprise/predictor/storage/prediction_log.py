@@ -55,7 +55,7 @@ class PredictionRecord(BaseModel):
     probability: float = Field(ge=0, le=1)
     prediction: bool
     threshold: float | None = Field(
-        description="Of its kind of question; null where a purchase is never predicted."
+        description="Of its kind of request; null where a purchase is never predicted."
     )
     model_version: str = Field(description="Digest of the model.")
     arm: str = Field(description="Arm of the rollout that scored the request.")
